@@ -1,1 +1,19 @@
-//! Under construction.
+//! The words and the contracts of Tidegate.
+//!
+//! Everything durable and everything that crosses a crate boundary is named here: a batch and its plan, what a source
+//! and an output must promise, how the engine talks to whatever runs a plan. May define words, traits and pure
+//! arithmetic; must never open a file, read a clock or start a thread.
+
+mod batch;
+mod error;
+mod ids;
+mod output;
+mod runtime;
+mod source;
+
+pub use batch::{Batch, BatchPlan, PlanFlaw, SourcePlan, SourceRange};
+pub use error::{Error, ErrorKind, Result};
+pub use ids::{BatchId, BatchTime, JobId, OperatorId, OutputId, PartitionId, StreamId};
+pub use output::{Delivery, Held, Output, OutputContext, Placement, Seat, Writer, Writers};
+pub use runtime::{BatchReport, EpochStart, RecordAges, Runtime, RuntimeEvent, RuntimeFactory};
+pub use source::{Emit, Planner, Progress, Reader, Source};

@@ -1,0 +1,127 @@
+//! What an output must promise: prepare unseen, commit at once, remember which batches it holds.
+
+use crate::{Batch, BatchId, BatchPlan, JobId, OutputId, PartitionId, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// An output of rows of type `T`, told apart by its [`OutputId`].
+///
+/// One [`Writer`] for each worker (or one alone, see [`Writers`]) takes the rows of a batch, prepares and commits them.
+pub trait Output<T>: Send + Sync + 'static {
+    /// What the output is, for logs and the guarantee report: `SQLite table word_counts in counts.db`. Never a secret.
+    fn describe(&self) -> String;
+
+    /// What the output does with a batch that is run again.
+    fn delivery(&self) -> Delivery;
+
+    /// How many writers it has.
+    fn writers(&self) -> Writers {
+        Writers::EachWorker
+    }
+
+    /// Opens the output for a new epoch, before any writer: takes it over from an earlier epoch (whose writers can
+    /// commit nothing from then on) and reads what it holds.
+    ///
+    /// # Errors
+    /// The outer system can't be reached (`Retry`), or what it holds does not fit the job (`Reconfigure`).
+    fn open(&self, context: &OutputContext) -> Result<Held>;
+
+    /// How rows are spread over the output's own partitions.
+    fn placement(&self) -> Placement<T> {
+        Placement::AsIs
+    }
+
+    /// Makes the writer of one seat. Called on the thread that will use it, once an epoch.
+    ///
+    /// # Errors
+    /// As [`Output::open`].
+    fn writer(&self, seat: &Seat) -> Result<Box<dyn Writer<T>>>;
+}
+
+/// Takes, prepares and commits the part of each batch that falls to one seat. Batches come one after the other, in order.
+pub trait Writer<T> {
+    /// Stages rows of one partition: executed or kept, but seen by nobody.
+    ///
+    /// # Errors
+    /// `Retry` ends the epoch and the batch is run again; anything else stops the job. Nothing of the batch
+    /// has been seen in any output.
+    fn write(&mut self, batch: &Batch, partition: PartitionId, rows: Vec<T>) -> Result<()>;
+
+    /// All rows were given. Stages that `partitions` hold this batch, and makes sure that a commit can't be refused for
+    /// what the rows are. `partitions` are those of this seat that do not hold the batch yet; never empty.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    fn prepare(&mut self, batch: &Batch, partitions: &[PartitionId]) -> Result<()>;
+
+    /// Makes the batch seen. Called once every output on every worker has prepared.
+    ///
+    /// # Errors
+    /// `Retry`: it is not known whether the batch is in; the output is opened again and says.
+    fn commit(&mut self, batch: &Batch) -> Result<()>;
+}
+
+/// What an output does with a batch that is run again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It remembers what it holds, in the same transaction as the data: each batch is in it once.
+    ExactlyOnce,
+    /// It does not remember: after a crash the last batch may be seen twice.
+    AtLeastOnce,
+}
+
+/// How many writers an output has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// One on each worker.
+    EachWorker,
+    /// One alone: all rows are brought to it.
+    One,
+}
+
+/// How rows are spread over the output's partitions.
+pub enum Placement<T> {
+    /// A row stays in the partition of the dataset it is in. Only for outputs that remember nothing by partition.
+    AsIs,
+    /// A row goes to partition `hash(row) % partitions`. The function must never change: what the output
+    /// remembers depends on it.
+    Hash {
+        /// Number of partitions, the same for the life of the output.
+        partitions: u32,
+        /// The row's hash, the same on every machine and in every version.
+        hash: Arc<dyn Fn(&T) -> u64 + Send + Sync>,
+    },
+}
+
+/// Who opens an output.
+#[derive(Clone, Debug)]
+pub struct OutputContext {
+    /// The output's name.
+    pub output: OutputId,
+    /// The job's name where it is known: a job that has only its database takes the name found there.
+    pub job: Option<JobId>,
+    /// The name to take when the output has never been used.
+    pub new_job: JobId,
+}
+
+/// What an output remembers.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// The job it belongs to; `None` when it was never used or does not remember.
+    pub job: Option<JobId>,
+    /// The newest batch that each partition holds. A partition that is not named holds none.
+    pub partitions: BTreeMap<PartitionId, BatchId>,
+    /// The plan of the newest batch of all, stored beside the data.
+    pub newest: Option<BatchPlan>,
+}
+
+/// Where a writer sits.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// The output's name.
+    pub output: OutputId,
+    /// Index of the worker.
+    pub worker: usize,
+    /// Number of workers.
+    pub workers: usize,
+}

@@ -1,0 +1,82 @@
+//! Where engine and dataflow meet: run this plan, report; commit it, report.
+
+use crate::{BatchId, BatchPlan, Error, OutputId, PartitionId, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Starts epochs. An epoch is one mesh of workers; any failure ends it, and the next starts from what is durable.
+pub trait RuntimeFactory: Send {
+    /// Starts the workers. From then on they report through `events` until the runtime is dropped.
+    ///
+    /// # Errors
+    /// A worker, reader or writer can't be started.
+    fn start(&mut self, start: EpochStart) -> Result<Box<dyn Runtime>>;
+}
+
+/// With what an epoch starts.
+pub struct EpochStart {
+    /// Number of the epoch in this process, from 1.
+    pub epoch: u64,
+    /// The first batch that will be run.
+    pub first: BatchId,
+    /// What each output holds already, by partition: rows of those are not written again.
+    pub held: BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>,
+    /// Where the runtime reports. Called from any thread; never blocks.
+    pub events: Arc<dyn Fn(RuntimeEvent) + Send + Sync>,
+}
+
+/// A running mesh of workers. Dropping it ends the epoch: what was prepared and not committed is discarded.
+pub trait Runtime: Send {
+    /// Runs a plan. Given in the order of ids, the next one once the last is `Processed`.
+    fn run(&mut self, plan: Arc<BatchPlan>);
+
+    /// Commits a batch that is `Prepared`, in every output.
+    fn commit(&mut self, batch: BatchId);
+}
+
+/// What a runtime reports.
+#[derive(Debug)]
+pub enum RuntimeEvent {
+    /// All workers are through with the batch; the outputs have all their rows.
+    Processed(BatchReport),
+    /// Every output on every worker has prepared the batch.
+    Prepared(BatchId),
+    /// Every output on every worker has committed the batch.
+    Committed(BatchId),
+    /// The epoch is over.
+    Failed(Error),
+}
+
+/// What running a batch gave.
+#[derive(Clone, Debug)]
+pub struct BatchReport {
+    /// The batch.
+    pub batch: BatchId,
+    /// Records read from all sources. Fewer than positions where a source has gaps.
+    pub records: u64,
+    /// How old the records were at the time of the batch, where the source tells.
+    pub ages: RecordAges,
+}
+
+/// How old records were at the time of their batch: a count for each age in milliseconds (negative: made after it).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordAges(pub BTreeMap<i64, u64>);
+
+impl RecordAges {
+    /// Distinct ages kept at most; beyond that ages are rounded to whole seconds.
+    pub const AGES_MAX: usize = 20_000;
+
+    /// Counts `records` of `age_ms`.
+    pub fn add(&mut self, age_ms: i64, records: u64) {
+        let full = self.0.len() >= Self::AGES_MAX && !self.0.contains_key(&age_ms);
+        let age_ms = if full { age_ms.div_euclid(1000) * 1000 } else { age_ms };
+        *self.0.entry(age_ms).or_default() += records;
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &RecordAges) {
+        for (age_ms, records) in &other.0 {
+            self.add(*age_ms, *records);
+        }
+    }
+}
