@@ -1,0 +1,314 @@
+//! An append-only log in numbered segment files. Each segment begins with a head frame that sums up all before it, so a
+//! reader needs the newest segment only.
+
+use crate::frame::{self, Found};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use tidegate_core::{Error, Result};
+
+const HEADER: [u8; 16] = *b"TIDEGATE LOG 01\n";
+
+/// Bounds of a log on disk.
+#[derive(Clone, Copy, Debug)]
+pub struct LogLimits {
+    /// A segment that has grown to this size is followed by a new one.
+    pub segment_bytes: u64,
+    /// Older segments kept beside the newest one.
+    pub segments_kept: usize,
+}
+
+impl Default for LogLimits {
+    /// Segments of 4 MiB, 16 older ones kept.
+    fn default() -> Self {
+        LogLimits { segment_bytes: 4 * 1024 * 1024, segments_kept: 16 }
+    }
+}
+
+/// The open log, positioned at its end.
+pub struct Log {
+    directory: PathBuf,
+    limits: LogLimits,
+    segment: u64,
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    sequence: u64,
+    frame: Vec<u8>,
+}
+
+impl Log {
+    /// Opens the newest segment in `directory` and reads its frames, the head first; `None` when there is no log yet.
+    ///
+    /// A torn tail (a crash while appending) is cut off and logged. It was never acknowledged.
+    ///
+    /// # Errors
+    /// `DataLost` for a corrupt middle, with file and offset: something after it is whole, so this was no crash.
+    /// `Reconfigure` when the file can't be read or is no log.
+    pub fn open(directory: &Path, limits: LogLimits) -> Result<Option<(Log, Vec<Vec<u8>>)>> {
+        let Some(segment) = segments(directory)?.pop() else { return Ok(None) };
+        let path = segment_path(directory, segment);
+        let bytes = fs::read(&path).map_err(|e| unreadable(&path, e))?;
+        if bytes.get(..HEADER.len()) != Some(&HEADER[..]) {
+            return Err(Error::data_lost(format!(
+                "{}: not a log of this version of Tidegate (its first bytes are not \"TIDEGATE LOG 01\")",
+                path.display()
+            )));
+        }
+        let (frames, end, sequence) = read_frames(&path, &bytes)?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(|e| unreadable(&path, e))?;
+        if end < bytes.len() {
+            file.set_len(end as u64).and_then(|()| file.sync_all()).map_err(|e| unreadable(&path, e))?;
+        }
+        let directory = directory.to_owned();
+        let log =
+            Log { directory, limits, segment, path, file, bytes: end as u64, sequence, frame: Vec::new() };
+        Ok(Some((log, frames)))
+    }
+
+    /// Begins a log in `directory`, which is made if it is missing. `head` is durable on return.
+    ///
+    /// # Errors
+    /// `Reconfigure` when it can't be written.
+    pub fn create(directory: &Path, limits: LogLimits, head: &[u8]) -> Result<Log> {
+        fs::create_dir_all(directory).map_err(|e| unwritable(directory, e))?;
+        let (path, file, bytes) = publish_segment(directory, 1, 0, head)?;
+        let directory = directory.to_owned();
+        Ok(Log { directory, limits, segment: 1, path, file, bytes, sequence: 1, frame: Vec::new() })
+    }
+
+    /// Appends a frame. It is durable after the next [`Log::sync`].
+    ///
+    /// # Errors
+    /// `Reconfigure` when it can't be written (disk full). The log must then be opened again: its tail is torn.
+    pub fn append(&mut self, payload: &[u8]) -> Result<()> {
+        self.frame.clear();
+        frame::encode(self.sequence, payload, &mut self.frame);
+        self.file.write_all(&self.frame).map_err(|e| unwritable(&self.path, e))?;
+        self.bytes += self.frame.len() as u64;
+        self.sequence += 1;
+        Ok(())
+    }
+
+    /// Makes all that was appended durable.
+    ///
+    /// # Errors
+    /// `Reconfigure`: nothing appended since the last sync may be relied on.
+    pub fn sync(&mut self) -> Result<()> {
+        self.file.sync_data().map_err(|e| unwritable(&self.path, e))
+    }
+
+    /// Whether the segment is full; then [`Log::roll`] is due.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= self.limits.segment_bytes
+    }
+
+    /// Begins a new segment with `head` and deletes the oldest beyond the number kept. Durable on return.
+    ///
+    /// # Errors
+    /// `Reconfigure` when it can't be written; the old segment is then still the newest.
+    pub fn roll(&mut self, head: &[u8]) -> Result<()> {
+        self.sync()?;
+        let next = self.segment + 1;
+        let (path, file, bytes) = publish_segment(&self.directory, next, self.sequence, head)?;
+        (self.segment, self.path, self.file, self.bytes) = (next, path, file, bytes);
+        self.sequence += 1;
+        let mut old = segments(&self.directory)?;
+        old.pop();
+        for segment in old.iter().rev().skip(self.limits.segments_kept) {
+            let path = segment_path(&self.directory, *segment);
+            fs::remove_file(&path).map_err(|e| unwritable(&path, e))?;
+        }
+        Ok(())
+    }
+
+    /// Path of the newest segment, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The frames of a segment, where its whole part ends, and the next sequence number.
+fn read_frames(path: &Path, bytes: &[u8]) -> Result<(Vec<Vec<u8>>, usize, u64)> {
+    let (mut frames, mut at, mut expected) = (Vec::new(), HEADER.len(), None);
+    loop {
+        match frame::decode(bytes, at) {
+            Found::Frame { sequence, payload } if expected.is_none_or(|next| next == sequence) => {
+                at = payload.end;
+                expected = Some(sequence + 1);
+                frames.push(bytes[payload].to_vec());
+            }
+            Found::End => break,
+            Found::Broken if frame::frame_after(bytes, at).is_none() => break,
+            Found::Broken | Found::Frame { .. } => {
+                return Err(Error::data_lost(format!(
+                    "{}: corrupt at byte {at}, with whole records after it; this was no crash but damage to the file. Restore \
+                     the file from a copy, or move the directory away and start from what the outputs hold",
+                    path.display()
+                )));
+            }
+        }
+    }
+    match expected {
+        Some(next) => Ok((frames, at, next)),
+        // A segment is published whole, head included.
+        None => {
+            Err(Error::data_lost(format!("{}: corrupt at byte {at}: the head is not whole", path.display())))
+        }
+    }
+}
+
+/// Writes a segment aside, syncs it, renames it and syncs the directory: it is there whole or not at all.
+fn publish_segment(
+    directory: &Path,
+    segment: u64,
+    sequence: u64,
+    head: &[u8],
+) -> Result<(PathBuf, File, u64)> {
+    let path = segment_path(directory, segment);
+    let aside = path.with_extension("new");
+    let mut bytes = HEADER.to_vec();
+    frame::encode(sequence, head, &mut bytes);
+    let write = || -> io::Result<File> {
+        fs::write(&aside, &bytes)?;
+        let file = OpenOptions::new().append(true).open(&aside)?;
+        file.sync_all()?;
+        fs::rename(&aside, &path)?;
+        File::open(directory)?.sync_all()?;
+        Ok(file)
+    };
+    let file = write().map_err(|e| unwritable(&path, e))?;
+    Ok((path, file, bytes.len() as u64))
+}
+
+/// The numbers of the segments in `directory`, oldest first. Files by other names are left alone.
+fn segments(directory: &Path) -> Result<Vec<u64>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(unreadable(directory, e)),
+    };
+    let mut numbers = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|e| unreadable(directory, e))?.file_name();
+        let number: Option<u64> =
+            name.to_str().and_then(|name| name.strip_suffix(".log")).and_then(|number| number.parse().ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn segment_path(directory: &Path, segment: u64) -> PathBuf {
+    directory.join(format!("{segment:012}.log"))
+}
+
+fn unreadable(path: &Path, source: io::Error) -> Error {
+    Error::reconfigure(format!("{}: can't be read", path.display())).because(source)
+}
+
+fn unwritable(path: &Path, source: io::Error) -> Error {
+    let way_out = match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space and start again",
+        io::ErrorKind::PermissionDenied => "; check who owns the directory",
+        _ => "",
+    };
+    Error::reconfigure(format!(
+        "{}: can't be written, nothing after the last durable record counts{way_out}",
+        path.display()
+    ))
+    .because(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_core::ErrorKind;
+
+    const SMALL: LogLimits = LogLimits { segment_bytes: 100, segments_kept: 1 };
+
+    fn written(directory: &Path, payloads: &[&str]) {
+        let mut log = Log::create(directory, LogLimits::default(), b"head").unwrap();
+        for payload in payloads {
+            log.append(payload.as_bytes()).unwrap();
+        }
+        log.sync().unwrap();
+    }
+
+    fn read(directory: &Path) -> Vec<String> {
+        let (_, frames) = Log::open(directory, LogLimits::default()).unwrap().unwrap();
+        frames.into_iter().map(|frame| String::from_utf8(frame).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_was_synced_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        written(dir.path(), &["one", "two"]);
+        assert_eq!(read(dir.path()), ["head", "one", "two"]);
+    }
+
+    #[test]
+    fn every_torn_tail_is_cut_and_the_log_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        written(dir.path(), &["one", "two"]);
+        let path = segment_path(dir.path(), 1);
+        let whole = fs::read(&path).unwrap();
+        let second = whole.len() - FRAME_BYTES_OF_THREE;
+        for length in second..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let (mut log, frames) = Log::open(dir.path(), LogLimits::default()).unwrap().unwrap();
+            assert_eq!(frames, [b"head".to_vec(), b"one".to_vec()], "cut at {length}");
+            log.append(b"three").unwrap();
+            log.sync().unwrap();
+            assert_eq!(read(dir.path()), ["head", "one", "three"]);
+        }
+    }
+
+    const FRAME_BYTES_OF_THREE: usize = crate::FRAME_HEAD_BYTES + 3;
+
+    #[test]
+    fn a_corrupt_middle_is_refused_with_file_and_offset() {
+        let dir = tempfile::tempdir().unwrap();
+        written(dir.path(), &["one", "two"]);
+        let path = segment_path(dir.path(), 1);
+        let mut bytes = fs::read(&path).unwrap();
+        let first = bytes.len() - 2 * FRAME_BYTES_OF_THREE;
+        bytes[first + crate::FRAME_HEAD_BYTES] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let error = Log::open(dir.path(), LogLimits::default()).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::DataLost);
+        let expected = format!("{}: corrupt at byte {first}, with whole records after it", path.display());
+        assert!(error.to_string().starts_with(&expected), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes, "a refused log is left as it is");
+    }
+
+    #[test]
+    fn a_rolled_log_reads_from_its_newest_head_and_keeps_a_bounded_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::create(dir.path(), SMALL, b"head 1").unwrap();
+        for round in 2..=5 {
+            while !log.is_full() {
+                log.append(b"some payload").unwrap();
+            }
+            log.roll(format!("head {round}").as_bytes()).unwrap();
+        }
+        log.append(b"last").unwrap();
+        log.sync().unwrap();
+        assert_eq!(read(dir.path()), ["head 5", "last"]);
+        assert_eq!(segments(dir.path()).unwrap(), [4, 5]);
+    }
+
+    #[test]
+    fn a_file_that_is_no_log_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(segment_path(dir.path(), 1), "something else entirely").unwrap();
+        let error = Log::open(dir.path(), LogLimits::default()).err().unwrap();
+        assert!(error.to_string().contains("not a log of this version of Tidegate"), "{error}");
+    }
+
+    #[test]
+    fn no_log_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Log::open(&dir.path().join("missing"), LogLimits::default()).unwrap().is_none());
+    }
+}
