@@ -1,1 +1,25 @@
-//! Under construction.
+//! Real servers for tests and benchmarks: Apache Kafka and PostgreSQL, fetched from Maven Central and run on loopback.
+//!
+//! Nothing here needs root, a container or a package manager: only Java 17, Maven and the network at first use. What is
+//! fetched lies in `target/servers` and is shared by every process. A server lives no longer than the value that started
+//! it, nor than the process that holds that value, however that process ends (see `process`).
+//!
+//! What must not be here: anything of Tidegate itself. These are the peers it is tested against.
+
+mod error;
+mod fetch;
+mod kafka;
+pub mod lines;
+#[cfg(feature = "load")]
+pub mod load;
+pub mod needs;
+mod ports;
+mod postgres;
+mod process;
+mod shared;
+
+pub use error::ServerError;
+pub use fetch::{cache_dir, fetch};
+pub use kafka::{Kafka, KafkaOptions};
+pub use postgres::{Postgres, PostgresOptions};
+pub use shared::{KAFKA_ENV, KAFKA_SASL_ENV, POSTGRES_ENV, SASL_PASSWORD, SASL_USER, Shared};

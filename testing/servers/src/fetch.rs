@@ -1,0 +1,194 @@
+//! Brings the servers' files from Maven Central into `target/servers`, once for all processes.
+//!
+//! A file lock makes the first use by several processes safe; a finished directory appears by rename, so that a fetch that
+//! was killed half way is done again and never taken for whole.
+
+use crate::ServerError;
+use crate::error::{Tried, last_lines};
+use crate::needs::Need;
+use std::env;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, BufReader};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub(crate) const KAFKA_VERSION: &str = "4.1.0";
+pub(crate) const POSTGRES_VERSION: &str = "17.5.0";
+const KAFKA_POM: &str = include_str!("../kafka-pom.xml");
+/// A fixed version: the newest one would be looked up at every run, and may ask for a newer Maven.
+const DEPENDENCY_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
+
+/// Fetches every server, so that later starts need no network.
+pub fn fetch() -> Result<(), ServerError> {
+    kafka_class_path()?;
+    postgres_home()?;
+    Ok(())
+}
+
+/// Where fetched files are kept: `servers` in the workspace's target directory, of `CARGO_TARGET_DIR` if that is set.
+pub fn cache_dir() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let workspace = workspace.canonicalize().unwrap_or(workspace);
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+    workspace.join(target).join("servers")
+}
+
+/// The class path of a Kafka node.
+pub(crate) fn kafka_class_path() -> Result<String, ServerError> {
+    let dir = cache_dir().join(format!("kafka-{KAFKA_VERSION}"));
+    let _lock = locked(&cache_dir())?;
+    let (pom, list) = (dir.join("pom.xml"), dir.join("classpath"));
+    let same_pom = fs::read_to_string(&pom).is_ok_and(|text| text == KAFKA_POM);
+    // The jars lie in Maven's own repository, which may have been cleaned since.
+    match fs::read_to_string(&list) {
+        Ok(jars) if same_pom && jars.split(':').all(|jar| Path::new(jar).exists()) => return Ok(jars),
+        _ => {}
+    }
+    fs::create_dir_all(&dir).tried(|| format!("cannot create {}", dir.display()))?;
+    remove_file_if_there(&list)?;
+    fs::write(&pom, KAFKA_POM).tried(|| format!("cannot write {}", pom.display()))?;
+    let part = dir.join("classpath.part");
+    maven(
+        &format!("Apache Kafka {KAFKA_VERSION}"),
+        &[
+            "-f".to_owned(),
+            pom.display().to_string(),
+            format!("{DEPENDENCY_PLUGIN}:build-classpath"),
+            "-Dmdep.includeScope=runtime".to_owned(),
+            format!("-Dmdep.outputFile={}", part.display()),
+        ],
+    )?;
+    let jars = fs::read_to_string(&part).tried(|| format!("cannot read {}", part.display()))?;
+    fs::rename(&part, &list).tried(|| format!("cannot name {}", list.display()))?;
+    Ok(jars)
+}
+
+/// The directory that holds PostgreSQL's `bin`, `lib` and `share`.
+pub(crate) fn postgres_home() -> Result<PathBuf, ServerError> {
+    let root = reachable_cache()?;
+    let home = root.join(format!("postgresql-{POSTGRES_VERSION}"));
+    let _lock = locked(&root)?;
+    if home.exists() {
+        return Ok(home);
+    }
+    let part = root.join(format!("postgresql-{POSTGRES_VERSION}.part"));
+    if part.exists() {
+        fs::remove_dir_all(&part).tried(|| format!("cannot remove {}", part.display()))?;
+    }
+    create_open_dir(&part)?;
+    let artifact = postgres_artifact();
+    maven(
+        &format!("PostgreSQL {POSTGRES_VERSION}"),
+        &[
+            format!("{DEPENDENCY_PLUGIN}:unpack"),
+            format!("-Dartifact={artifact}"),
+            format!("-DoutputDirectory={}", part.display()),
+        ],
+    )?;
+    let archive = archive_in(&part)?;
+    unpack_txz(&archive, &part).tried(|| format!("cannot unpack {}", archive.display()))?;
+    remove_file_if_there(&archive)?;
+    fs::rename(&part, &home).tried(|| format!("cannot name {}", home.display()))?;
+    Ok(home)
+}
+
+/// Whether the user that root drops to can open files under `path`: every directory above lets others pass.
+pub(crate) fn others_can_reach(path: &Path) -> bool {
+    path.ancestors().skip(1).all(|dir| fs::metadata(dir).map_or(true, |dir| dir.mode() & 0o001 != 0))
+}
+
+/// A directory that everybody may read, whatever the umask.
+pub(crate) fn create_open_dir(dir: &Path) -> Result<(), ServerError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(dir)
+        .tried(|| format!("cannot create {}", dir.display()))
+}
+
+/// Root's PostgreSQL runs as another user, who cannot see a checkout below, say, `/root`. Then its files lie in the
+/// system's temporary directory.
+fn reachable_cache() -> Result<PathBuf, ServerError> {
+    let cache = cache_dir();
+    fs::create_dir_all(&cache).tried(|| format!("cannot create {}", cache.display()))?;
+    if !rustix::process::geteuid().is_root() || others_can_reach(&cache.join("postgresql")) {
+        return Ok(cache);
+    }
+    let shared = env::temp_dir().join("tidegate-servers");
+    create_open_dir(&shared)?;
+    let owner = fs::symlink_metadata(&shared).tried(|| format!("cannot read {}", shared.display()))?;
+    // Another user's directory could hold anything, and root would run it.
+    if owner.uid() != 0 || !owner.is_dir() {
+        return Err(ServerError::Io {
+            what: format!("{} must be a directory of root's own; remove it", shared.display()),
+            source: io::ErrorKind::PermissionDenied.into(),
+        });
+    }
+    Ok(shared)
+}
+
+fn locked(dir: &Path) -> Result<File, ServerError> {
+    fs::create_dir_all(dir).tried(|| format!("cannot create {}", dir.display()))?;
+    let path = dir.join("fetch.lock");
+    let file = File::create(&path).tried(|| format!("cannot create {}", path.display()))?;
+    file.lock().tried(|| format!("cannot lock {}", path.display()))?;
+    Ok(file)
+}
+
+fn postgres_artifact() -> String {
+    let system = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
+    let machine = match env::consts::ARCH {
+        "aarch64" => "arm64v8",
+        _ => "amd64",
+    };
+    format!("io.zonky.test.postgres:embedded-postgres-binaries-{system}-{machine}:{POSTGRES_VERSION}")
+}
+
+fn maven(what: &str, arguments: &[String]) -> Result<(), ServerError> {
+    let mut command = Command::new("mvn");
+    command.args(["-q", "-B", "-Dstyle.color=never"]).args(arguments);
+    // Outside the cache directory's own tree: a pom.xml in the current directory would be taken for the project.
+    command.current_dir(env::temp_dir());
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Need::Maven.missing(format!("Maven is needed to fetch {what}")));
+        }
+        Err(source) => return Err(ServerError::Io { what: "cannot start mvn".to_owned(), source }),
+    };
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = [output.stdout, output.stderr].concat();
+    Err(ServerError::Fetch { what: what.to_owned(), output: last_lines(&String::from_utf8_lossy(&text)) })
+}
+
+fn archive_in(dir: &Path) -> Result<PathBuf, ServerError> {
+    let entries = fs::read_dir(dir).tried(|| format!("cannot list {}", dir.display()))?;
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "txz"))
+        .ok_or_else(|| ServerError::Io {
+            what: format!("the artifact unpacked into {} holds no .txz", dir.display()),
+            source: io::ErrorKind::NotFound.into(),
+        })
+}
+
+fn unpack_txz(archive: &Path, into: &Path) -> io::Result<()> {
+    let tar_path = archive.with_extension("tar");
+    let mut packed = BufReader::new(File::open(archive)?);
+    let mut unpacked = io::BufWriter::new(File::create(&tar_path)?);
+    lzma_rs::xz_decompress(&mut packed, &mut unpacked)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{error:?}")))?;
+    unpacked.into_inner()?;
+    tar::Archive::new(BufReader::new(File::open(&tar_path)?)).unpack(into)?;
+    fs::remove_file(&tar_path)
+}
+
+fn remove_file_if_there(path: &Path) -> Result<(), ServerError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.tried(|| format!("cannot remove {}", path.display())),
+    }
+}
