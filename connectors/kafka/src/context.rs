@@ -1,0 +1,106 @@
+//! What librdkafka tells a client beside records: errors and log lines. Here the ones that must end the job are told
+//! from those that pass.
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Hears the errors of one client.
+#[derive(Default)]
+pub(crate) struct Ear {
+    /// Waiting does not mend it: the credentials or certificates are wrong.
+    refused: Mutex<Option<String>>,
+    /// The newest error of any kind, for the text of a time-out.
+    newest: Mutex<Option<String>>,
+    away: AtomicBool,
+    /// The outcome of the newest commit that has come back.
+    commit: Mutex<Option<Result<(), String>>>,
+}
+
+impl Ear {
+    /// Why the broker does not let this client in, if it does not.
+    pub(crate) fn refused(&self) -> Option<String> {
+        lock(&self.refused).clone()
+    }
+
+    /// The newest error, in librdkafka's words.
+    pub(crate) fn newest(&self) -> Option<String> {
+        lock(&self.newest).clone()
+    }
+
+    /// Records arrived again: the next outage is logged anew.
+    pub(crate) fn back(&self) {
+        if self.away.swap(false, Ordering::Relaxed) {
+            log::info!("Kafka: the broker is back");
+        }
+    }
+
+    /// The outcome of a commit, once.
+    pub(crate) fn take_commit(&self) -> Option<Result<(), String>> {
+        lock(&self.commit).take()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether `code` passes by itself once a broker is there again.
+pub(crate) fn passes(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::BrokerNotAvailable
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::ReplicaNotAvailable
+            | Code::NetworkException
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+            | Code::WaitingForCoordinator
+    )
+}
+
+impl ClientContext for Ear {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, text: &str) {
+        // What matters comes as an error event too; the lines are for whoever looks into librdkafka itself.
+        log::debug!(target: "librdkafka", "{facility} {text}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        *lock(&self.newest) = Some(reason.to_owned());
+        match code {
+            Some(
+                RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SaslAuthenticationFailed
+                | RDKafkaErrorCode::SSL,
+            ) => {
+                *lock(&self.refused) = Some(reason.to_owned());
+            }
+            // Said once an outage: librdkafka repeats it for each broker and each try.
+            Some(code) if passes(code) => {
+                if !self.away.swap(true, Ordering::Relaxed) {
+                    log::warn!("Kafka: {reason}; waiting for the broker");
+                }
+            }
+            _ => log::debug!("Kafka: {reason}"),
+        }
+    }
+}
+
+impl ConsumerContext for Ear {
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        *lock(&self.commit) = Some(result.map_err(|error| error.to_string()));
+    }
+}
