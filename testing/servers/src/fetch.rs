@@ -7,9 +7,9 @@ use crate::ServerError;
 use crate::error::{Tried, last_lines};
 use crate::needs::Need;
 use std::env;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufReader};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -51,6 +51,7 @@ pub(crate) fn kafka_class_path() -> Result<String, ServerError> {
     let part = dir.join("classpath.part");
     maven(
         &format!("Apache Kafka {KAFKA_VERSION}"),
+        &dir,
         &[
             "-f".to_owned(),
             pom.display().to_string(),
@@ -76,20 +77,23 @@ pub(crate) fn postgres_home() -> Result<PathBuf, ServerError> {
     if part.exists() {
         fs::remove_dir_all(&part).tried(|| format!("cannot remove {}", part.display()))?;
     }
-    create_open_dir(&part)?;
-    let artifact = postgres_artifact();
+    let (jar, unpacked) = (part.join("jar"), part.join("home"));
+    create_open_dir(&jar)?;
+    create_open_dir(&unpacked)?;
     maven(
         &format!("PostgreSQL {POSTGRES_VERSION}"),
+        &jar,
         &[
             format!("{DEPENDENCY_PLUGIN}:unpack"),
-            format!("-Dartifact={artifact}"),
-            format!("-DoutputDirectory={}", part.display()),
+            format!("-Dartifact={}", postgres_artifact()),
+            format!("-DoutputDirectory={}", jar.display()),
         ],
     )?;
-    let archive = archive_in(&part)?;
-    unpack_txz(&archive, &part).tried(|| format!("cannot unpack {}", archive.display()))?;
-    remove_file_if_there(&archive)?;
-    fs::rename(&part, &home).tried(|| format!("cannot name {}", home.display()))?;
+    let archive = archive_in(&jar)?;
+    unpack_txz(&archive, &unpacked).tried(|| format!("cannot unpack {}", archive.display()))?;
+    open_all_dirs(&unpacked)?;
+    fs::rename(&unpacked, &home).tried(|| format!("cannot name {}", home.display()))?;
+    fs::remove_dir_all(&part).tried(|| format!("cannot remove {}", part.display()))?;
     Ok(home)
 }
 
@@ -98,13 +102,30 @@ pub(crate) fn others_can_reach(path: &Path) -> bool {
     path.ancestors().skip(1).all(|dir| fs::metadata(dir).map_or(true, |dir| dir.mode() & 0o001 != 0))
 }
 
-/// A directory that everybody may read, whatever the umask.
+/// Creates a directory that everybody may read, whatever the umask. One that is there already stays as it is.
 pub(crate) fn create_open_dir(dir: &Path) -> Result<(), ServerError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(dir)
-        .tried(|| format!("cannot create {}", dir.display()))
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir).tried(|| format!("cannot create {}", dir.display()))?;
+    open_dir(dir)
+}
+
+fn open_dir(dir: &Path) -> Result<(), ServerError> {
+    fs::set_permissions(dir, Permissions::from_mode(0o755))
+        .tried(|| format!("cannot open {} to all", dir.display()))
+}
+
+/// As [`open_dir`], for all below too: the archive does not name every directory that it has files in.
+fn open_all_dirs(dir: &Path) -> Result<(), ServerError> {
+    open_dir(dir)?;
+    for entry in fs::read_dir(dir).tried(|| format!("cannot list {}", dir.display()))? {
+        let entry = entry.tried(|| format!("cannot list {}", dir.display()))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_all_dirs(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Root's PostgreSQL runs as another user, who cannot see a checkout below, say, `/root`. Then its files lie in the
@@ -125,6 +146,7 @@ fn reachable_cache() -> Result<PathBuf, ServerError> {
             source: io::ErrorKind::PermissionDenied.into(),
         });
     }
+    open_dir(&shared)?;
     Ok(shared)
 }
 
@@ -145,11 +167,11 @@ fn postgres_artifact() -> String {
     format!("io.zonky.test.postgres:embedded-postgres-binaries-{system}-{machine}:{POSTGRES_VERSION}")
 }
 
-fn maven(what: &str, arguments: &[String]) -> Result<(), ServerError> {
+/// Runs Maven in `dir`, which is to be there for this alone: Maven takes a `pom.xml` it finds for the project, and `unpack`
+/// leaves markers in `target` by which it would skip the same artifact the next time, wherever that is to go.
+fn maven(what: &str, dir: &Path, arguments: &[String]) -> Result<(), ServerError> {
     let mut command = Command::new("mvn");
-    command.args(["-q", "-B", "-Dstyle.color=never"]).args(arguments);
-    // Outside the cache directory's own tree: a pom.xml in the current directory would be taken for the project.
-    command.current_dir(env::temp_dir());
+    command.args(["-q", "-B", "-Dstyle.color=never"]).args(arguments).current_dir(dir);
     let output = match command.output() {
         Ok(output) => output,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
