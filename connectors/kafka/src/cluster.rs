@@ -165,6 +165,20 @@ impl Cluster {
         self.offsets(partitions, Offset::End, timeout)
     }
 
+    /// The offset after the last record of each partition, whether a reader can reach it or a transaction is still
+    /// open before it.
+    pub(crate) fn log_ends(&self, partitions: &[TopicPartition], timeout: Duration) -> Result<Ends> {
+        if !self.settings.read_committed {
+            return self.ends(partitions, timeout);
+        }
+        // The isolation level belongs to the client.
+        let mut config = self.settings.client();
+        config.set("isolation.level", "read_uncommitted");
+        let client =
+            config.create_with_context(Ear::default()).map_err(|error| self.settings.refusal(&error))?;
+        Cluster { client, settings: Arc::clone(&self.settings) }.ends(partitions, timeout)
+    }
+
     /// One request for each broker, whatever the number of partitions (ListOffsets with the times -2 and -1, which
     /// stand for the ends; librdkafka adds the isolation level of the client).
     fn offsets(&self, partitions: &[TopicPartition], which: Offset, timeout: Duration) -> Result<Ends> {

@@ -18,7 +18,7 @@ use rdkafka::types::{RDKafkaMessage, RDKafkaRespErr, RDKafkaTopic};
 use std::ffi::{CStr, CString};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 use tidegate_core::{Error, Result};
 
@@ -30,6 +30,8 @@ pub(crate) struct PartitionQueue {
     topic: NonNull<RDKafkaTopic>,
     queue: NonNull<sys::rd_kafka_queue_t>,
     started: AtomicBool,
+    /// The high watermark known before fetching was started anew: it may be that of a log that is no more.
+    outdated_high: AtomicI64,
 }
 
 // SAFETY: librdkafka's objects may be used from any thread at once ("completely thread-safe", its INTRODUCTION.md);
@@ -85,6 +87,7 @@ impl PartitionQueue {
                 topic,
                 queue,
                 started: AtomicBool::new(false),
+                outdated_high: AtomicI64::new(-1),
             })),
             (topic, _) => {
                 if let Some(topic) = topic {
@@ -104,6 +107,7 @@ impl PartitionQueue {
     /// is left in the queue is outdated and never comes out (librdkafka's version barrier).
     pub(crate) fn start(&self, offset: u64) -> Result<()> {
         self.stop();
+        self.outdated_high.store(self.cached_high(), Ordering::Relaxed);
         let offset = i64::try_from(offset)
             .map_err(|_| Error::bug(format!("{}: {offset} is not an offset", self.name)))?;
         // SAFETY: the topic is alive as long as `self`.
@@ -182,24 +186,27 @@ impl PartitionQueue {
         u64::try_from(offset).ok()
     }
 
-    /// The oldest offset and the high watermark that the last fetch told, if there was one. No round trip. The high
-    /// watermark is not the last stable offset: what open transactions hold back lies below it.
-    pub(crate) fn cached_ends(&self) -> Option<(u64, u64)> {
+    /// The high watermark that the last fetch told, if there was one. No round trip. It is not the last stable offset:
+    /// what open transactions hold back lies below it.
+    pub(crate) fn high_watermark(&self) -> Option<u64> {
+        let high = self.cached_high();
+        if high == self.outdated_high.load(Ordering::Relaxed) { None } else { u64::try_from(high).ok() }
+    }
+
+    fn cached_high(&self) -> i64 {
         let (mut low, mut high) = (-1, -1);
-        // SAFETY: the client is alive, the name ends in NUL, both places outlive the call.
-        let code = unsafe {
+        // SAFETY: the client is alive, the name ends in NUL, both places outlive the call. When the call fails they
+        // keep the value that stands for "not known".
+        unsafe {
             sys::rd_kafka_get_watermark_offsets(
                 self.client.client().native_ptr(),
                 self.name_c.as_ptr(),
                 self.name.partition,
                 &mut low,
                 &mut high,
-            )
-        };
-        if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return None;
+            );
         }
-        Some((u64::try_from(low).ok()?, u64::try_from(high).ok()?))
+        high
     }
 }
 

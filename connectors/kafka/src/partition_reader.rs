@@ -57,13 +57,18 @@ impl PartitionReader {
         self.queue.stop();
     }
 
-    /// Begins a range, with what was fetched ahead if it goes on where the last one ended.
-    pub(crate) fn begin(&mut self, id: PartitionId, range: &SourceRange) -> Result<()> {
+    pub(crate) fn queue(&self) -> &Arc<PartitionQueue> {
+        &self.queue
+    }
+
+    /// Begins a range, with what was fetched ahead if it goes on where the last one ended; says which it was.
+    pub(crate) fn begin(&mut self, id: PartitionId, range: &SourceRange) -> Result<Begin> {
         self.id = id;
-        match self.cursor.begin(range.from, range.until) {
-            Begin::GoOn => Ok(()),
-            Begin::StartAt(offset) => self.restart(offset),
+        let begin = self.cursor.begin(range.from, range.until);
+        if let Begin::StartAt(offset) = begin {
+            self.restart(offset)?;
         }
+        Ok(begin)
     }
 
     fn restart(&mut self, offset: u64) -> Result<()> {
@@ -118,7 +123,7 @@ impl PartitionReader {
 
     /// Whether the last fetch saw the log end before the range does.
     pub(crate) fn log_ends_below_range(&self) -> bool {
-        self.queue.cached_ends().is_none_or(|(_, high)| high < self.cursor.until())
+        self.queue.high_watermark().is_none_or(|high| high < self.cursor.until())
     }
 
     /// Goes on in a log that holds `begin` .. `end`.

@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, refused};
 use crate::context::Ear;
+use crate::cursor::Begin;
 use crate::native::{PartitionQueue, Space};
 use crate::params::Settings;
 use crate::partition_reader::{PartitionReader, Trouble};
@@ -113,7 +114,7 @@ impl KafkaReader {
             return partition.gone(self.options.fail_on_data_loss);
         }
         let begins = cluster.patiently(ASK_TIMEOUT, |it, wait| it.begins(&names, wait))?;
-        let ends = cluster.patiently(ASK_TIMEOUT, |it, wait| it.ends(&names, wait))?;
+        let ends = cluster.patiently(ASK_TIMEOUT, |it, wait| it.log_ends(&names, wait))?;
         partition.go_on_within(begins[&name], ends[&name], self.options.fail_on_data_loss)
     }
 
@@ -146,7 +147,9 @@ impl Reader<KafkaRecord> for KafkaReader {
         self.batch.clear();
         for (id, range) in ranges {
             let place = self.place(&range.partition, range.from)?;
-            self.partitions[place].begin(*id, range)?;
+            if let Begin::StartAt(_) = self.partitions[place].begin(*id, range)? {
+                self.open.add(self.partitions[place].queue());
+            }
             self.batch.push(place);
         }
         self.idle_since = None;

@@ -19,7 +19,12 @@ impl OpenQueues {
     pub(crate) fn high_watermark(&self, partition: &TopicPartition) -> Option<u64> {
         let queue = self.lock().get(partition)?.upgrade()?;
         // The lock is free again here: dropping the last reference may close a client.
-        queue.cached_ends().map(|(_, high)| high)
+        queue.high_watermark()
+    }
+
+    /// What fetches of `partition` told does not hold any more, until a reader begins it anew.
+    pub(crate) fn forget(&self, partition: &TopicPartition) {
+        self.lock().remove(partition);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TopicPartition, Weak<PartitionQueue>>> {

@@ -1,0 +1,106 @@
+//! What the driver knows of each partition, shared between planning and the background thread. Held for moments only.
+
+use crate::commits::Offsets;
+use crate::planning::{self, Limit};
+use crate::registry::OpenQueues;
+use crate::topic_partition::TopicPartition;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tidegate_core::{Error, ErrorKind, SourceRange};
+
+/// One partition.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) name: TopicPartition,
+    /// Where the next batch goes on.
+    pub(crate) position: u64,
+    /// Up to where it can be read, as the last question told.
+    pub(crate) end: u64,
+    /// The partition is not there at the moment: it gives empty ranges.
+    pub(crate) absent: bool,
+}
+
+impl Known {
+    /// Up to where it can be read, by all that is known without asking.
+    fn reachable(&self, open: &OpenQueues, read_committed: bool) -> u64 {
+        if self.absent {
+            return self.position;
+        }
+        // The high watermark covers records of open transactions too, which a committed reader never reaches.
+        let fetched = if read_committed { None } else { open.high_watermark(&self.name) };
+        fetched.map_or(self.end, |high| high.max(self.end))
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) partitions: Vec<Known>,
+    /// Why the job can't go on.
+    pub(crate) failure: Option<(ErrorKind, String)>,
+    /// What is to be committed next; empty: nothing.
+    pub(crate) commit: Offsets,
+    pub(crate) closing: bool,
+}
+
+impl State {
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.failure.as_ref().map(|(kind, text)| Error::new(*kind, text.clone()))
+    }
+
+    pub(crate) fn get_mut(&mut self, name: &TopicPartition) -> Option<&mut Known> {
+        self.partitions.iter_mut().find(|it| it.name == *name)
+    }
+
+    /// The next batch goes on at `position`. `place` is where `name` is, unless the plan is an old one.
+    pub(crate) fn move_to(&mut self, place: usize, name: &TopicPartition, position: u64) {
+        let there = self.partitions.get(place).is_some_and(|it| it.name == *name);
+        let known = if there { self.partitions.get_mut(place) } else { self.get_mut(name) };
+        if let Some(known) = known {
+            known.position = position;
+        }
+    }
+
+    /// What a batch takes now.
+    pub(crate) fn ranges(
+        &self,
+        open: &OpenQueues,
+        read_committed: bool,
+        limit: Limit,
+        interval: Duration,
+    ) -> Vec<SourceRange> {
+        let most = limit.per_batch(interval);
+        let range =
+            |it: &Known| planning::range(&it.name, it.position, it.reachable(open, read_committed), most);
+        self.partitions.iter().map(range).collect()
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the background thread.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Waits up to `timeout` for a wake, unless there is something to do already.
+    pub(crate) fn rest(
+        &self,
+        timeout: Duration,
+        nothing_to_do: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'_, State> {
+        let state = self.lock();
+        if !nothing_to_do(&state) {
+            return state;
+        }
+        self.changed.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
