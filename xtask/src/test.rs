@@ -19,7 +19,7 @@ const HARNESS: [&str; 2] = ["--", "--test-threads=2"];
 /// Runs every test there is.
 pub(crate) fn everything() -> TaskResult {
     with_servers(|run, servers| {
-        run.outcome = run.outcome.and(tidy::run()?);
+        run.step("tidy", tidy::run()?, Tally::default());
         run.tests(&with_environment(Cargo::new("test --no-fail-fast"), servers))?;
         run.programs()?;
         let tests = Cargo::new("test --release --no-fail-fast -p tidegate-servers -p tidegate-acceptance");
@@ -41,24 +41,39 @@ pub(crate) fn acceptance(names: &[&str]) -> TaskResult {
 }
 
 /// What has been found so far.
+#[derive(Default)]
 struct Run {
-    outcome: Outcome,
     tally: Tally,
+    /// The steps that failed, be it that a test failed or that it did not come to tests.
+    failed_steps: Vec<String>,
 }
 
 impl Run {
     fn programs(&mut self) -> Result<(), Box<dyn Error>> {
         for line in PROGRAMS {
-            self.outcome = self.outcome.and(Cargo::new(line).run()?);
+            let cargo = Cargo::new(line);
+            self.step(&cargo.to_string(), cargo.run()?, Tally::default());
         }
         Ok(())
     }
 
     fn tests(&mut self, cargo: &Cargo) -> Result<(), Box<dyn Error>> {
         let (outcome, tally) = cargo.run_tests()?;
-        self.outcome = self.outcome.and(outcome);
-        self.tally.add(tally);
+        self.step(&cargo.to_string(), outcome, tally);
         Ok(())
+    }
+
+    /// A step that failed without a failed test counts as one: the closing line must never say "0 failed" about a failure.
+    fn step(&mut self, name: &str, outcome: Outcome, mut tally: Tally) {
+        if outcome == Outcome::Failed {
+            tally.failed = tally.failed.max(1);
+            self.failed_steps.push(name.to_owned());
+        }
+        self.tally.add(tally);
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome::of(self.failed_steps.is_empty())
     }
 }
 
@@ -66,17 +81,36 @@ impl Run {
 fn with_servers(steps: impl FnOnce(&mut Run, &Servers) -> Result<(), Box<dyn Error>>) -> TaskResult {
     check_needs()?;
     let servers = Servers::start()?;
-    let mut run = Run { outcome: Outcome::Passed, tally: Tally::default() };
+    let mut run = Run::default();
     let done = steps(&mut run, &servers);
-    servers.stop(run.outcome.and(Outcome::of(done.is_ok())))?;
+    servers.stop(run.outcome().and(Outcome::of(done.is_ok())))?;
     done?;
-    if run.outcome == Outcome::Failed && run.tally.failed == 0 {
-        println!("\nsomething failed before or beside the tests, see above");
+    for step in &run.failed_steps {
+        println!("failed: {step}");
     }
     println!("\n{}", run.tally);
-    Ok(run.outcome)
+    Ok(run.outcome())
 }
 
 fn with_environment(cargo: Cargo, servers: &Servers) -> Cargo {
     servers.environment().iter().fold(cargo, |cargo, (name, value)| cargo.env(name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn step_that_did_not_come_to_its_tests_counts_as_a_failure() {
+        let mut run = Run::default();
+        run.step("a", Outcome::Passed, Tally { passed: 3, failed: 0, ignored: 0 });
+        assert_eq!(run.outcome(), Outcome::Passed);
+        run.step("b", Outcome::Failed, Tally { passed: 5, failed: 2, ignored: 0 });
+        run.step("c", Outcome::Failed, Tally::default());
+        assert_eq!(run.tally, Tally { passed: 8, failed: 3, ignored: 0 });
+        assert_eq!(
+            (run.outcome(), run.failed_steps),
+            (Outcome::Failed, vec!["b".to_owned(), "c".to_owned()])
+        );
+    }
 }

@@ -243,6 +243,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("controller.listener.names", "CONTROLLER"),
     ("inter.broker.listener.name", "PLAINTEXT"),
     ("auto.create.topics.enable", "false"),
+    // After a SIGKILL the controller takes the broker for alive this long, and does not admit its successor.
+    ("broker.heartbeat.interval.ms", "500"),
+    ("broker.session.timeout.ms", "3000"),
     ("default.replication.factor", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
     ("log.cleaner.dedupe.buffer.size", "16777216"),
