@@ -2,9 +2,10 @@
 //!
 //! Everything durable and everything that crosses a crate boundary is named here: a batch and its plan, what a source
 //! and an output must promise, how the engine talks to whatever runs a plan. May define words, traits and pure
-//! arithmetic; must never open a file, read a clock or start a thread.
+//! arithmetic; must never open a file, read a clock or start a thread. (A [`crash_point`] ends the process, when asked to.)
 
 mod batch;
+mod crash;
 mod error;
 mod ids;
 mod output;
@@ -12,6 +13,7 @@ mod runtime;
 mod source;
 
 pub use batch::{Batch, BatchPlan, PlanFlaw, SourcePlan, SourceRange};
+pub use crash::{CRASH_POINTS, crash_point};
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{BatchId, BatchTime, JobId, OperatorId, OutputId, PartitionId, StreamId};
 pub use output::{Delivery, Held, Output, OutputContext, Placement, Seat, Writer, Writers};

@@ -1,1 +1,23 @@
-//! Under construction.
+//! A job's graph, lowered to Timely Dataflow, and the workers that step it.
+//!
+//! The only crate that names timely. A [`Graph`] is built once, from [`Node`]s; each epoch lowers it anew on every worker.
+//! Narrow operators fuse into one push pipeline ([`Push`]) up to an exchange, a union or an output. May build and step
+//! timely; must never decide what a batch contains, nor write anything durable.
+
+mod blame;
+mod context;
+mod graph;
+mod lower;
+pub mod ops;
+mod output;
+mod push;
+mod runtime;
+#[cfg(feature = "sabotage")]
+mod sabotage;
+mod source;
+mod tally;
+mod worker;
+
+pub use graph::{Graph, Node, OutputDoor, PartitionCount};
+pub use push::{Data, ExchangeData, Push};
+pub use runtime::TimelyRuntimes;

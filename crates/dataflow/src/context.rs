@@ -1,0 +1,93 @@
+//! What all operators of one worker share.
+
+use crate::output::WriterSeat;
+use crate::tally::Tally;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use tidegate_core::{Batch, BatchId, Error, OperatorId, OutputId, PartitionId, RecordAges};
+use timely::scheduling::Activator;
+
+/// What all operators of one worker share. One batch is processed at a time, so there is one current batch.
+pub(crate) struct WorkerContext {
+    pub(crate) worker: usize,
+    pub(crate) workers: usize,
+    pub(crate) first: BatchId,
+    pub(crate) held: Arc<BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>>,
+    pub(crate) tally: Arc<Tally>,
+    current: RefCell<Option<Batch>>,
+    activators: RefCell<Vec<Activator>>,
+    failure: RefCell<Option<Error>>,
+    records: Cell<u64>,
+    ages: RefCell<RecordAges>,
+    pub(crate) writers: RefCell<Vec<WriterSeat>>,
+    queues: RefCell<HashMap<OperatorId, Box<dyn Any>>>,
+}
+
+impl WorkerContext {
+    pub(crate) fn new(
+        worker: usize,
+        workers: usize,
+        first: BatchId,
+        held: Arc<BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>>,
+        tally: Arc<Tally>,
+    ) -> Rc<WorkerContext> {
+        Rc::new(WorkerContext {
+            worker,
+            workers,
+            first,
+            held,
+            tally,
+            current: RefCell::default(),
+            activators: RefCell::default(),
+            failure: RefCell::default(),
+            records: Cell::default(),
+            ages: RefCell::default(),
+            writers: RefCell::default(),
+            queues: RefCell::default(),
+        })
+    }
+
+    /// The batch being processed, if it is `id`. Records of a batch can arrive from another process before this worker
+    /// was told of it.
+    pub(crate) fn batch(&self, id: BatchId) -> Option<Batch> {
+        self.current.borrow().clone().filter(|batch| batch.id() == id)
+    }
+
+    /// Begins a batch and wakes every operator.
+    pub(crate) fn begin(&self, batch: Batch) {
+        *self.current.borrow_mut() = Some(batch);
+        self.activators.borrow().iter().for_each(Activator::activate);
+    }
+
+    pub(crate) fn wakes(&self, activator: Activator) {
+        self.activators.borrow_mut().push(activator);
+    }
+
+    /// The first failure counts; the operators that come after it only follow from it.
+    pub(crate) fn fail(&self, error: Error) {
+        self.failure.borrow_mut().get_or_insert(error);
+    }
+
+    pub(crate) fn take_failure(&self) -> Option<Error> {
+        self.failure.borrow_mut().take()
+    }
+
+    pub(crate) fn count(&self, records: u64, ages: &RecordAges) {
+        self.records.set(self.records.get() + records);
+        self.ages.borrow_mut().merge(ages);
+    }
+
+    pub(crate) fn take_counts(&self) -> (u64, RecordAges) {
+        (self.records.take(), self.ages.take())
+    }
+
+    /// The queue by which parts of one operator on this worker hand each other data: made by the first that asks.
+    pub(crate) fn queue<Q: Default + 'static>(&self, operator: OperatorId) -> Rc<RefCell<Q>> {
+        let mut queues = self.queues.borrow_mut();
+        let queue = queues.entry(operator).or_insert_with(|| Box::new(Rc::new(RefCell::new(Q::default()))));
+        queue.downcast_ref::<Rc<RefCell<Q>>>().expect("one type of queue an operator").clone()
+    }
+}

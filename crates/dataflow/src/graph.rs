@@ -1,0 +1,268 @@
+//! What a program builds: nodes that know their consumers, inputs at the top, outputs at the bottom. Nothing runs here.
+
+use crate::lower::{Lowering, Segment};
+use crate::push::{FanOut, Next};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tidegate_core::{
+    BatchPlan, Delivery, Error, Held, OperatorId, OutputContext, OutputId, Planner, Result, StreamId,
+};
+
+/// Number of partitions of a dataset in the batch of a plan: the same on every worker.
+pub type PartitionCount = Arc<dyn Fn(&BatchPlan) -> u32 + Send + Sync>;
+
+/// Builds the first stage of a consumer, in the segment that feeds it.
+pub(crate) type Consumer<T> = Arc<dyn for<'s> Fn(&mut Segment<'s>) -> Next<T> + Send + Sync>;
+
+/// Builds all that one input feeds.
+type Root = Arc<dyn for<'s> Fn(&mut Lowering<'s>) + Send + Sync>;
+
+type OpenPlanner = Arc<dyn Fn() -> Result<Box<dyn Planner>> + Send + Sync>;
+type OpenOutput = Arc<dyn Fn(&OutputContext) -> Result<Held> + Send + Sync>;
+
+/// The whole graph of a job.
+#[derive(Clone, Default)]
+pub struct Graph {
+    shared: Arc<Shared>,
+    inputs: Arc<Mutex<Vec<Input>>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Shared {
+    frozen: AtomicBool,
+    operators: AtomicU32,
+    outputs: Mutex<Vec<OutputDoor>>,
+}
+
+#[derive(Clone)]
+struct Input {
+    stream: StreamId,
+    describe: String,
+    used: Arc<Used>,
+    planner: OpenPlanner,
+    root: Root,
+}
+
+/// An output as the driver sees it.
+#[derive(Clone)]
+pub struct OutputDoor {
+    /// Its name.
+    pub id: OutputId,
+    /// What it is.
+    pub describe: String,
+    /// What it does with a batch that is run again.
+    pub delivery: Delivery,
+    /// Opens it for an epoch.
+    pub open: OpenOutput,
+}
+
+impl Graph {
+    /// Whether something was built that will run: at least one output.
+    pub fn has_output(&self) -> bool {
+        !lock(&self.shared.outputs).is_empty()
+    }
+
+    /// The outputs, in the order in which they were added.
+    pub fn outputs(&self) -> Vec<OutputDoor> {
+        lock(&self.shared.outputs).clone()
+    }
+
+    /// The inputs that lead to an output, with what they are.
+    pub fn inputs(&self) -> Vec<(StreamId, String)> {
+        self.used_inputs().into_iter().map(|input| (input.stream, input.describe)).collect()
+    }
+
+    /// Opens the planner of each input that leads to an output, in the order of the graph.
+    ///
+    /// # Errors
+    /// As the source gives them.
+    pub fn planners(&self) -> Result<Vec<(StreamId, Box<dyn Planner>)>> {
+        self.used_inputs().into_iter().map(|input| Ok((input.stream, (input.planner)()?))).collect()
+    }
+
+    /// From now on the graph can't be changed.
+    pub fn freeze(&self) {
+        self.shared.frozen.store(true, Ordering::Release);
+    }
+
+    fn used_inputs(&self) -> Vec<Input> {
+        lock(&self.inputs).iter().filter(|input| input.used.get()).cloned().collect()
+    }
+
+    pub(crate) fn lower(&self, lowering: &mut Lowering<'_>) {
+        for input in self.used_inputs() {
+            (input.root)(lowering);
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn add_input(
+        &self,
+        stream: StreamId,
+        describe: String,
+        used: Arc<Used>,
+        planner: OpenPlanner,
+        root: Root,
+    ) -> Result<()> {
+        self.shared.refuse_if_frozen("an input")?;
+        let mut inputs = lock(&self.inputs);
+        if inputs.iter().any(|input| input.stream == stream) {
+            return Err(Error::reconfigure(format!(
+                "two input streams are named \"{stream}\"; a stream's name is how it is found again after a restart, so \
+                 give each its own"
+            )));
+        }
+        inputs.push(Input { stream, describe, used, planner, root });
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Graph").field("operators", &self.shared.operators).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn refuse_if_frozen(&self, what: &str) -> Result<()> {
+        if self.frozen.load(Ordering::Acquire) {
+            return Err(Error::reconfigure(format!(
+                "{what} was added after the context was started; build the whole graph before start()"
+            )));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn add_output(&self, door: OutputDoor) -> Result<()> {
+        self.refuse_if_frozen("an output")?;
+        let mut outputs = lock(&self.outputs);
+        if outputs.iter().any(|other| other.id == door.id) {
+            return Err(Error::reconfigure(format!(
+                "two outputs are named \"{}\"; an output's name is how its batches are found again after a restart, so \
+                 give each its own",
+                door.id
+            )));
+        }
+        outputs.push(door);
+        Ok(())
+    }
+}
+
+/// Whether an operator leads to an output. What does not is never run.
+#[derive(Default)]
+pub(crate) struct Used {
+    used: AtomicBool,
+    parents: Vec<Arc<Used>>,
+}
+
+impl Used {
+    pub(crate) fn get(&self) -> bool {
+        self.used.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn mark(&self) {
+        if !self.used.swap(true, Ordering::AcqRel) {
+            self.parents.iter().for_each(|parent| parent.mark());
+        }
+    }
+}
+
+/// A dataset per batch: what an operator gives. Holds no data; cheap to copy.
+pub struct Node<T> {
+    inner: Arc<Inner<T>>,
+}
+
+struct Inner<T> {
+    graph: Arc<Shared>,
+    id: OperatorId,
+    name: Arc<str>,
+    partitions: PartitionCount,
+    used: Arc<Used>,
+    consumers: Mutex<Vec<(Arc<Used>, Consumer<T>)>>,
+}
+
+impl<T> Clone for Node<T> {
+    fn clone(&self) -> Self {
+        Node { inner: self.inner.clone() }
+    }
+}
+
+impl<T> fmt::Debug for Node<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (operator {})", self.inner.name, self.inner.id.0)
+    }
+}
+
+impl<T: 'static> Node<T> {
+    /// A node named `kind` below `parents`.
+    ///
+    /// # Panics
+    /// When the graph is running.
+    pub(crate) fn below(
+        graph: &Arc<Shared>,
+        kind: &str,
+        parents: Vec<Arc<Used>>,
+        partitions: PartitionCount,
+    ) -> Node<T> {
+        if let Err(refusal) = graph.refuse_if_frozen(&format!("the operator {kind}")) {
+            panic!("{refusal}");
+        }
+        let id = OperatorId(graph.operators.fetch_add(1, Ordering::Relaxed));
+        let used = Arc::new(Used { used: AtomicBool::new(false), parents });
+        let name = format!("{kind} #{}", id.0).into();
+        let consumers = Mutex::default();
+        Node { inner: Arc::new(Inner { graph: graph.clone(), id, name, partitions, used, consumers }) }
+    }
+
+    /// A node below this one with the same partitions.
+    pub(crate) fn narrow<U: 'static>(&self, kind: &str) -> Node<U> {
+        Node::below(&self.inner.graph, kind, vec![self.used().clone()], self.partitions().clone())
+    }
+
+    /// Adds a consumer, which is lowered if `used` says so.
+    pub(crate) fn feed<F>(&self, used: &Arc<Used>, consumer: F)
+    where
+        F: for<'s> Fn(&mut Segment<'s>) -> Next<T> + Send + Sync + 'static,
+    {
+        lock(&self.inner.consumers).push((used.clone(), Arc::new(consumer)));
+    }
+
+    /// The first stages of all consumers, as one.
+    pub(crate) fn stages(&self, segment: &mut Segment<'_>) -> Next<T> {
+        let consumers = lock(&self.inner.consumers).clone();
+        let used = consumers.iter().filter(|(used, _)| used.get());
+        FanOut::over(used.map(|(_, consumer)| consumer(segment)).collect())
+    }
+
+    /// Name for messages: what it is and its place in the graph.
+    pub fn name(&self) -> &Arc<str> {
+        &self.inner.name
+    }
+
+    /// Its place in the graph.
+    pub fn id(&self) -> OperatorId {
+        self.inner.id
+    }
+
+    /// Number of partitions in a batch.
+    pub fn partitions(&self) -> &PartitionCount {
+        &self.inner.partitions
+    }
+
+    pub(crate) fn used(&self) -> &Arc<Used> {
+        &self.inner.used
+    }
+
+    pub(crate) fn graph(&self) -> &Arc<Shared> {
+        &self.inner.graph
+    }
+}
+
+/// A panic while a graph was being built leaves it as it was, so a poisoned lock is no reason to stop.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

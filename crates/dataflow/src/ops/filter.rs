@@ -1,0 +1,49 @@
+//! Keeps the records for which a predicate holds.
+
+use crate::blame::blaming;
+use crate::graph::Node;
+use crate::push::{Data, Next, Push};
+use std::sync::Arc;
+use tidegate_core::{Batch, PartitionId};
+
+/// The records for which `keep` holds.
+pub fn filter<T: Data, F>(parent: &Node<T>, keep: F) -> Node<T>
+where
+    F: Fn(&T) -> bool + Send + Sync + 'static,
+{
+    let node = parent.narrow("filter");
+    let (keep, below) = (Arc::new(keep), node.clone());
+    parent.feed(node.used(), move |segment| {
+        Box::new(Filter { keep: keep.clone(), name: below.name().clone(), next: segment.stages(&below) })
+    });
+    node
+}
+
+struct Filter<F, T> {
+    keep: Arc<F>,
+    name: Arc<str>,
+    next: Next<T>,
+}
+
+impl<T, F: Fn(&T) -> bool> Push<T> for Filter<F, T> {
+    fn open(&mut self, batch: &Batch, partition: PartitionId) {
+        self.next.open(batch, partition);
+    }
+
+    fn push(&mut self, record: T) {
+        if blaming(&self.name, || (self.keep)(&record)) {
+            self.next.push(record);
+        }
+    }
+
+    /// A record that is not kept is never copied.
+    fn push_ref(&mut self, record: &T) {
+        if blaming(&self.name, || (self.keep)(record)) {
+            self.next.push_ref(record);
+        }
+    }
+
+    fn flush(&mut self, batch: &Batch) {
+        self.next.flush(batch);
+    }
+}

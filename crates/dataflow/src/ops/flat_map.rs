@@ -1,0 +1,54 @@
+//! One record in, any number out.
+
+use crate::blame::blaming;
+use crate::graph::Node;
+use crate::push::{Data, Next, Push};
+use std::sync::Arc;
+use tidegate_core::{Batch, PartitionId};
+
+/// What `f` gives for each record, one after the other.
+pub fn flat_map<T: Data, U: Data, I, F>(parent: &Node<T>, f: F) -> Node<U>
+where
+    I: IntoIterator<Item = U>,
+    F: Fn(T) -> I + Send + Sync + 'static,
+{
+    flat_map_with(parent, move |record, out| f(record).into_iter().for_each(out))
+}
+
+/// What `f` emits for each record. Unlike an iterator, what is emitted can be made from a borrow of the record.
+pub fn flat_map_with<T: Data, U: Data, F>(parent: &Node<T>, f: F) -> Node<U>
+where
+    F: Fn(T, &mut dyn FnMut(U)) + Send + Sync + 'static,
+{
+    let node = parent.narrow("flat_map");
+    let (f, below) = (Arc::new(f), node.clone());
+    parent.feed(node.used(), move |segment| {
+        Box::new(FlatMap { f: f.clone(), name: below.name().clone(), next: segment.stages(&below) })
+    });
+    node
+}
+
+struct FlatMap<F, U> {
+    f: Arc<F>,
+    name: Arc<str>,
+    next: Next<U>,
+}
+
+impl<T: Clone, U, F: Fn(T, &mut dyn FnMut(U))> Push<T> for FlatMap<F, U> {
+    fn open(&mut self, batch: &Batch, partition: PartitionId) {
+        self.next.open(batch, partition);
+    }
+
+    fn push(&mut self, record: T) {
+        let FlatMap { f, name, next } = self;
+        blaming(name, || f(record, &mut |out| next.push(out)));
+    }
+
+    fn push_ref(&mut self, record: &T) {
+        self.push(record.clone());
+    }
+
+    fn flush(&mut self, batch: &Batch) {
+        self.next.flush(batch);
+    }
+}

@@ -1,0 +1,162 @@
+//! The end of a stream: rows handed to the writer of an output.
+
+use crate::graph::{Node, OutputDoor, Shared, Used};
+use crate::lower::{CHUNK_ROWS_MAX, Edge, Owner, Receive, Segment};
+use crate::output::{WriterInbox, open_seat};
+use crate::push::{Data, ExchangeData, Next, Push};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tidegate_core::{Batch, Error, Output, OutputId, PartitionId, Placement, Result, Writers};
+
+/// Writes `parent` to `output`, wherever its placement and its writers want the rows.
+///
+/// # Errors
+/// `Reconfigure` when the name is taken or the graph is running.
+pub fn output<T: ExchangeData>(parent: &Node<T>, id: OutputId, output: Arc<dyn Output<T>>) -> Result<()> {
+    let used = register(parent, &id, &output)?;
+    parent.feed(&used, move |segment: &mut Segment<'_>| match (output.placement(), output.writers()) {
+        (Placement::AsIs, Writers::EachWorker) => in_place(segment, &id, &output),
+        (placement, writers) => exchanged(segment, &id, &output, placement, writers),
+    });
+    Ok(())
+}
+
+/// Writes `parent` to `output` on the worker where each partition is: the rows need not be serialisable.
+///
+/// # Errors
+/// As [`output`]; and `Bug` when the output wants its rows elsewhere.
+pub fn output_in_place<T: Data>(parent: &Node<T>, id: OutputId, output: Arc<dyn Output<T>>) -> Result<()> {
+    if output.writers() != Writers::EachWorker || !matches!(output.placement(), Placement::AsIs) {
+        return Err(Error::bug(format!("output \"{id}\" wants its rows moved, and they can't be")));
+    }
+    let used = register(parent, &id, &output)?;
+    parent.feed(&used, move |segment: &mut Segment<'_>| in_place(segment, &id, &output));
+    Ok(())
+}
+
+fn register<T: 'static>(parent: &Node<T>, id: &OutputId, output: &Arc<dyn Output<T>>) -> Result<Arc<Used>> {
+    let shared: &Arc<Shared> = parent.graph();
+    let opened = output.clone();
+    shared.add_output(OutputDoor {
+        id: id.clone(),
+        describe: output.describe(),
+        delivery: output.delivery(),
+        open: Arc::new(move |context| opened.open(context)),
+    })?;
+    parent.used().mark();
+    let used = Arc::new(Used::default());
+    used.mark();
+    Ok(used)
+}
+
+fn in_place<T: Data>(segment: &mut Segment<'_>, id: &OutputId, output: &Arc<dyn Output<T>>) -> Next<T> {
+    let inbox = open_seat(segment.cx(), id, output, None);
+    Box::new(Hand {
+        to: To::Writer(inbox),
+        place: Box::new(|_| None),
+        rows: BTreeMap::new(),
+        at: PartitionId(0),
+        batch: None,
+    })
+}
+
+fn exchanged<T: ExchangeData>(
+    segment: &mut Segment<'_>,
+    id: &OutputId,
+    output: &Arc<dyn Output<T>>,
+    placement: Placement<T>,
+    writers: Writers,
+) -> Next<T> {
+    let owner = match writers {
+        Writers::EachWorker => Owner::Spread,
+        Writers::One => Owner::First,
+    };
+    let (partitions, place): (Option<u32>, Place<T>) = match placement {
+        Placement::AsIs => (None, Box::new(|_| None)),
+        Placement::Hash { partitions, hash } => (
+            Some(partitions),
+            Box::new(move |row| Some(PartitionId((hash(row) % u64::from(partitions)) as u32))),
+        ),
+    };
+    let (id, output) = (id.clone(), output.clone());
+    let out = segment.edge(move |lowering, chunks| {
+        let cx = lowering.cx().clone();
+        // Where all rows go to one writer, the other workers have none.
+        let seated = writers == Writers::EachWorker || cx.worker == 0;
+        let owned = partitions.map(|partitions| owner.owned(partitions, cx.worker, cx.workers));
+        let inbox = seated.then(|| open_seat(&cx, &id, &output, owned));
+        lowering.exchange(&format!("output {id}"), chunks, owner, |_| Box::new(Deliver { inbox }));
+    });
+    Box::new(Hand { to: To::Exchange(out), place, rows: BTreeMap::new(), at: PartitionId(0), batch: None })
+}
+
+/// The output's partition of a row; `None`: the one of the dataset.
+type Place<T> = Box<dyn Fn(&T) -> Option<PartitionId>>;
+
+enum To<T> {
+    Writer(WriterInbox<T>),
+    Exchange(Edge<T>),
+}
+
+/// The last stage of a pipeline: rows in chunks to the writer, or over an exchange to the worker that has it.
+struct Hand<T> {
+    to: To<T>,
+    place: Place<T>,
+    rows: BTreeMap<PartitionId, Vec<T>>,
+    at: PartitionId,
+    batch: Option<Batch>,
+}
+
+impl<T: Data> Hand<T> {
+    fn send(&mut self, partition: PartitionId, rows: Vec<T>) {
+        let batch = self.batch.as_ref().expect("a partition is opened before its records");
+        match &mut self.to {
+            To::Writer(inbox) => inbox.rows(batch, partition, rows),
+            To::Exchange(edge) => edge.send(partition, rows),
+        }
+    }
+}
+
+impl<T: Data> Push<T> for Hand<T> {
+    fn open(&mut self, batch: &Batch, partition: PartitionId) {
+        self.batch = Some(batch.clone());
+        self.at = partition;
+        self.rows.entry(partition).or_default();
+    }
+
+    fn push(&mut self, record: T) {
+        let partition = (self.place)(&record).unwrap_or(self.at);
+        let rows = self.rows.entry(partition).or_default();
+        rows.push(record);
+        if rows.len() >= CHUNK_ROWS_MAX {
+            let rows = std::mem::take(rows);
+            self.send(partition, rows);
+        }
+    }
+
+    fn push_ref(&mut self, record: &T) {
+        self.push(record.clone());
+    }
+
+    /// Sends empty chunks too: a partition of the dataset exists though it has no rows.
+    fn flush(&mut self, _: &Batch) {
+        for (partition, rows) in std::mem::take(&mut self.rows) {
+            self.send(partition, rows);
+        }
+    }
+}
+
+/// The far side of an exchange to a writer.
+struct Deliver<T> {
+    inbox: Option<WriterInbox<T>>,
+}
+
+impl<T: Data> Receive<T> for Deliver<T> {
+    fn chunk(&mut self, batch: &Batch, partition: PartitionId, rows: Vec<T>) {
+        if let Some(inbox) = &mut self.inbox {
+            inbox.rows(batch, partition, rows);
+        }
+    }
+
+    fn flush(&mut self, _: &Batch) {}
+}

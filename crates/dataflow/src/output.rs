@@ -1,0 +1,159 @@
+//! The writers of outputs, each on a thread of its own, so that a batch is committed while the next is processed.
+//!
+//! A writer takes one batch at a time: rows, the end of the rows (prepare), the word to commit. Rows of the next batch
+//! wait in a bounded inbox meanwhile. What an output holds already is left out here, once for all outputs.
+
+use crate::blame::panic_text;
+use crate::context::WorkerContext;
+use crate::push::Data;
+use crate::tally::Tally;
+use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tidegate_core::{Batch, BatchId, Error, Output, OutputId, PartitionId, Result, Seat, Writer};
+
+/// Chunks that wait for a writer at most; then the worker waits.
+const INBOX_CHUNKS_MAX: usize = 64;
+
+/// Where the rows of one seat go.
+pub(crate) struct WriterInbox<T>(Sender<Mail<T>>);
+
+enum Mail<T> {
+    Rows(Batch, PartitionId, Vec<T>),
+    /// All rows of the batch were sent.
+    End(Batch),
+}
+
+impl<T: Data> WriterInbox<T> {
+    /// Hands rows over, waiting when the inbox is full. Rows of one batch never overtake the end of the one before.
+    pub(crate) fn rows(&mut self, batch: &Batch, partition: PartitionId, rows: Vec<T>) {
+        // A writer that is gone has reported why; its epoch is ending.
+        let _ = self.0.send(Mail::Rows(batch.clone(), partition, rows));
+    }
+}
+
+/// What the driver tells a writer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WriterOrder {
+    Commit(BatchId),
+    Stop,
+}
+
+/// One writer as its worker and the driver see it.
+pub(crate) struct WriterSeat {
+    pub(crate) end: Box<dyn Fn(&Batch) + Send>,
+    pub(crate) orders: Sender<WriterOrder>,
+    pub(crate) thread: JoinHandle<()>,
+}
+
+/// Starts the writer of this worker for `output`. `partitions` are the output's own that fall to this seat; `None`: the
+/// output has those of the dataset.
+pub(crate) fn open_seat<T: Data>(
+    cx: &WorkerContext,
+    id: &OutputId,
+    output: &Arc<dyn Output<T>>,
+    partitions: Option<Vec<PartitionId>>,
+) -> WriterInbox<T> {
+    let (mail, inbox) = bounded(INBOX_CHUNKS_MAX);
+    let (orders, ordered) = unbounded();
+    let seat = Seat { output: id.clone(), worker: cx.worker, workers: cx.workers };
+    let (output, tally) = (output.clone(), cx.tally.clone());
+    let held = cx.held.get(id).cloned().unwrap_or_default();
+    let run = move || {
+        let work = || -> Result<()> {
+            let writer = output.writer(&seat)?;
+            tally.ready();
+            Desk { writer, inbox, ordered, held, partitions, tally: &tally }.run()
+        };
+        let error = match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(panic) => Error::user_code(format!("panicked: {}", panic_text(&*panic).1)),
+        };
+        tally.fail(error.context(format!("output \"{}\"", seat.output)));
+    };
+    let name = format!("tidegate-out-{}", cx.worker);
+    let end = {
+        let mail = mail.clone();
+        Box::new(move |batch: &Batch| {
+            let _ = mail.send(Mail::End(batch.clone()));
+        })
+    };
+    match std::thread::Builder::new().name(name).spawn(run) {
+        Ok(thread) => cx.writers.borrow_mut().push(WriterSeat { end, orders, thread }),
+        Err(error) => cx.fail(Error::retry("can't start a thread for an output").because(error)),
+    }
+    WriterInbox(mail)
+}
+
+/// One writer at work.
+struct Desk<'a, T> {
+    writer: Box<dyn Writer<T>>,
+    inbox: Receiver<Mail<T>>,
+    ordered: Receiver<WriterOrder>,
+    held: BTreeMap<PartitionId, BatchId>,
+    partitions: Option<Vec<PartitionId>>,
+    tally: &'a Tally,
+}
+
+impl<T: Data> Desk<'_, T> {
+    fn run(&mut self) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        loop {
+            let mail = select_biased! {
+                recv(self.ordered) -> _ => return Ok(()), // nothing is prepared: the epoch ends
+                recv(self.inbox) -> mail => mail,
+            };
+            match mail {
+                Ok(Mail::Rows(batch, partition, rows)) => {
+                    seen.insert(partition);
+                    if !rows.is_empty() && !self.holds(&batch, partition) {
+                        self.writer.write(&batch, partition, rows)?;
+                    }
+                }
+                Ok(Mail::End(batch)) => {
+                    if !self.finish(&batch, std::mem::take(&mut seen))? {
+                        return Ok(());
+                    }
+                }
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Prepares the batch, waits for the word and commits it. False: the epoch ends instead.
+    fn finish(&mut self, batch: &Batch, seen: BTreeSet<PartitionId>) -> Result<bool> {
+        let all = self.partitions.clone().unwrap_or_else(|| seen.into_iter().collect());
+        let open: Vec<_> = all.into_iter().filter(|partition| !self.holds(batch, *partition)).collect();
+        if !open.is_empty() {
+            self.writer.prepare(batch, &open)?;
+        }
+        self.tally.prepared(batch.id());
+        match self.ordered.recv() {
+            Ok(WriterOrder::Commit(id)) if id == batch.id() => {}
+            Ok(WriterOrder::Commit(id)) => {
+                return Err(Error::bug(format!(
+                    "told to commit batch {id} while batch {} is prepared",
+                    batch.id()
+                )));
+            }
+            Ok(WriterOrder::Stop) | Err(_) => return Ok(false),
+        }
+        if !open.is_empty() {
+            self.writer.commit(batch)?;
+        }
+        self.tally.committed(batch.id());
+        Ok(true)
+    }
+
+    /// Whether `partition` of the output has `batch` already, from before a crash.
+    fn holds(&self, batch: &Batch, partition: PartitionId) -> bool {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::dedup_skipped() {
+            return false;
+        }
+        self.held.get(&partition).is_some_and(|held| *held >= batch.id())
+    }
+}

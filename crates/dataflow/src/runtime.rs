@@ -1,0 +1,110 @@
+//! The engine's runtime on timely: worker threads in this process, orders out, reports back.
+
+use crate::graph::Graph;
+use crate::output::WriterOrder;
+use crate::tally::Tally;
+use crate::worker::{WorkerOrder, WorkerStart, WriterOrders};
+use crossbeam_channel::{Sender, unbounded};
+use std::any::Any;
+use std::sync::{Arc, PoisonError};
+use tidegate_core::{Batch, BatchId, BatchPlan, EpochStart, Error, Result, Runtime, RuntimeFactory};
+use timely::CommunicationConfig;
+use timely::communication::{Allocator, AllocatorBuilder, WorkerGuards, initialize_from};
+
+/// Starts epochs of `workers` threads in this process.
+pub struct TimelyRuntimes {
+    graph: Graph,
+    workers: usize,
+}
+
+impl TimelyRuntimes {
+    /// A factory for `graph`.
+    ///
+    /// # Panics
+    /// When `workers` is 0.
+    pub fn local(graph: Graph, workers: usize) -> Self {
+        assert!(workers > 0, "a job needs a worker");
+        TimelyRuntimes { graph, workers }
+    }
+}
+
+impl RuntimeFactory for TimelyRuntimes {
+    fn start(&mut self, start: EpochStart) -> Result<Box<dyn Runtime>> {
+        let threads = CommunicationConfig::Process(self.workers).try_build();
+        let threads = threads.map_err(|text| Error::bug(format!("timely: {text}")))?;
+        let tally = Tally::new(start.events.clone());
+        let threads = WorkerThreads::spawn(&self.graph, threads, 0, &start, &tally)?;
+        tally.await_ready(self.workers)?;
+        Ok(Box::new(threads))
+    }
+}
+
+/// The workers of this process. Dropping it stops and joins them.
+pub(crate) struct WorkerThreads {
+    orders: Vec<Sender<WorkerOrder>>,
+    writers: WriterOrders,
+    threads: Option<WorkerGuards<()>>,
+}
+
+impl WorkerThreads {
+    /// Starts a thread for each of `builders`; the first is worker `first_index` of all.
+    pub(crate) fn spawn(
+        graph: &Graph,
+        (builders, guard): (Vec<AllocatorBuilder>, Box<dyn Any + Send>),
+        first_index: usize,
+        start: &EpochStart,
+        tally: &Arc<Tally>,
+    ) -> Result<WorkerThreads> {
+        let (orders, ordered): (Vec<_>, Vec<_>) = builders.iter().map(|_| unbounded()).unzip();
+        let writers = WriterOrders::default();
+        let worker = WorkerStart {
+            graph: graph.clone(),
+            first: start.first,
+            held: Arc::new(start.held.clone()),
+            tally: tally.clone(),
+            writers: writers.clone(),
+        };
+        let run = move |allocator: Allocator| {
+            let ordered = &ordered[allocator.index() - first_index];
+            worker.clone().run(allocator, ordered);
+        };
+        let threads = initialize_from(builders, guard, run)
+            .map_err(|text| Error::retry(format!("can't start a worker thread: {text}")))?;
+        Ok(WorkerThreads { orders, writers, threads: Some(threads) })
+    }
+
+    fn order(&self, order: impl Fn() -> WorkerOrder) {
+        for orders in &self.orders {
+            // A worker that is gone has reported why.
+            let _ = orders.send(order());
+        }
+        for thread in self.threads.iter().flat_map(|threads| threads.guards()) {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Runtime for WorkerThreads {
+    fn run(&mut self, plan: Arc<BatchPlan>) {
+        let batch = Batch::new(plan);
+        self.order(|| WorkerOrder::Run(batch.clone()));
+    }
+
+    fn commit(&mut self, batch: BatchId) {
+        for writer in self.writers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let _ = writer.send(WriterOrder::Commit(batch));
+        }
+    }
+}
+
+impl Drop for WorkerThreads {
+    fn drop(&mut self) {
+        // A worker may wait for its writer, whose inbox is full: writers first.
+        for writer in self.writers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let _ = writer.send(WriterOrder::Stop);
+        }
+        self.order(|| WorkerOrder::Stop);
+        // Joins them. What a worker panicked with was reported by the worker.
+        self.threads = None;
+    }
+}

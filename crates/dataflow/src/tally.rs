@@ -1,0 +1,128 @@
+//! Adds up what workers and writers report, and tells the engine when all of them have.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use tidegate_core::{BatchId, BatchReport, Error, RecordAges, Result, RuntimeEvent, crash_point};
+
+type Events = Arc<dyn Fn(RuntimeEvent) + Send + Sync>;
+
+/// The counts of one epoch. Shared by all its workers, writers and, for other processes, their links.
+pub(crate) struct Tally {
+    state: Mutex<State>,
+    changed: Condvar,
+    events: Events,
+}
+
+#[derive(Default)]
+struct State {
+    /// Workers that have built their part, and the writers they have.
+    workers: usize,
+    seats: usize,
+    ready: usize,
+    failed: Option<Error>,
+    over: bool,
+    started: bool,
+    processed: BTreeMap<BatchId, (usize, BatchReport)>,
+    prepared: BTreeMap<BatchId, usize>,
+    committed: BTreeMap<BatchId, usize>,
+}
+
+impl Tally {
+    pub(crate) fn new(events: Events) -> Arc<Tally> {
+        Arc::new(Tally { state: Mutex::default(), changed: Condvar::new(), events })
+    }
+
+    /// A worker has built its part; it has `seats` writers, which report on their own.
+    pub(crate) fn built(&self, seats: usize) {
+        let mut state = self.lock();
+        state.workers += 1;
+        state.seats += seats;
+        self.changed.notify_all();
+    }
+
+    /// A writer is there.
+    pub(crate) fn ready(&self) {
+        self.lock().ready += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until `workers` have built their part and all their writers are there.
+    pub(crate) fn await_ready(&self, workers: usize) -> Result<()> {
+        let mut state = self.lock();
+        loop {
+            if let Some(error) = state.failed.take() {
+                return Err(error);
+            }
+            if state.workers == workers && state.ready >= state.seats {
+                state.started = true;
+                return Ok(());
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A worker is through with a batch.
+    pub(crate) fn processed(&self, batch: BatchId, records: u64, ages: &RecordAges) {
+        let mut state = self.lock();
+        let empty = || (0, BatchReport { batch, records: 0, ages: RecordAges::default() });
+        let (count, report) = state.processed.entry(batch).or_insert_with(empty);
+        *count += 1;
+        report.records += records;
+        report.ages.merge(ages);
+        if *count == state.workers
+            && let Some((_, report)) = state.processed.remove(&batch)
+        {
+            self.tell(state, RuntimeEvent::Processed(report));
+        }
+    }
+
+    /// A writer has prepared a batch.
+    pub(crate) fn prepared(&self, batch: BatchId) {
+        let mut state = self.lock();
+        let count = state.prepared.entry(batch).or_default();
+        *count += 1;
+        if *count == state.seats {
+            state.prepared.remove(&batch);
+            self.tell(state, RuntimeEvent::Prepared(batch));
+        }
+    }
+
+    /// A writer has committed a batch.
+    pub(crate) fn committed(&self, batch: BatchId) {
+        let mut state = self.lock();
+        let count = state.committed.entry(batch).or_default();
+        *count += 1;
+        if *count == 1 {
+            crash_point("one-writer-committed");
+        }
+        if *count == state.seats {
+            state.committed.remove(&batch);
+            self.tell(state, RuntimeEvent::Committed(batch));
+        }
+    }
+
+    /// The epoch is over. The first failure is the one that is told; the others follow from it.
+    pub(crate) fn fail(&self, error: Error) {
+        let mut state = self.lock();
+        if state.over {
+            return;
+        }
+        state.over = true;
+        if state.started {
+            self.tell(state, RuntimeEvent::Failed(error));
+        } else {
+            // Whoever starts the epoch waits, and is told.
+            state.failed = Some(error);
+            self.changed.notify_all();
+        }
+    }
+
+    fn tell(&self, state: MutexGuard<'_, State>, event: RuntimeEvent) {
+        drop(state);
+        (self.events)(event);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,104 @@
+//! The step loop of one worker: take a plan, step until the probe passes it, report.
+
+use crate::blame::panic_text;
+use crate::context::WorkerContext;
+use crate::graph::Graph;
+use crate::lower::lower;
+use crate::output::{WriterOrder, WriterSeat};
+use crate::tally::Tally;
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tidegate_core::{Batch, BatchId, Error, OutputId, PartitionId};
+use timely::WorkerConfig;
+use timely::communication::Allocator;
+use timely::worker::Worker;
+
+/// What the driver tells a worker.
+pub(crate) enum WorkerOrder {
+    Run(Batch),
+    Stop,
+}
+
+/// Where the writers' orders go, as the workers build them.
+pub(crate) type WriterOrders = Arc<Mutex<Vec<Sender<WriterOrder>>>>;
+
+/// What a worker needs to begin.
+#[derive(Clone)]
+pub(crate) struct WorkerStart {
+    pub(crate) graph: Graph,
+    pub(crate) first: BatchId,
+    pub(crate) held: Arc<BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>>,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) writers: WriterOrders,
+}
+
+impl WorkerStart {
+    /// Builds the graph and steps it until told to stop or failing. The writers are stopped and joined before it returns.
+    pub(crate) fn run(self, allocator: Allocator, orders: &Receiver<WorkerOrder>) {
+        let tally = self.tally.clone();
+        let mut seats = Vec::new();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let mut worker = Worker::new(WorkerConfig::default(), allocator, Some(Instant::now()));
+            self.steps(&mut worker, orders, &mut seats)
+        }));
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tally.fail(error),
+            Err(panic) => {
+                let (operator, text) = panic_text(&*panic);
+                let at = operator
+                    .map_or_else(|| "an operator".to_owned(), |name| format!("the function of {name}"));
+                tally.fail(Error::user_code(format!("{at} panicked: {text}")));
+            }
+        }
+        for seat in seats {
+            let _ = seat.orders.send(WriterOrder::Stop);
+            // A writer has reported its own end.
+            let _ = seat.thread.join();
+        }
+    }
+
+    fn steps(
+        self,
+        worker: &mut Worker,
+        orders: &Receiver<WorkerOrder>,
+        seats: &mut Vec<WriterSeat>,
+    ) -> Result<(), Error> {
+        let cx = WorkerContext::new(worker.index(), worker.peers(), self.first, self.held, self.tally);
+        let graph = self.graph;
+        let probe = worker.dataflow(|scope| lower(&graph, scope, cx.clone()));
+        *seats = cx.writers.take();
+        if let Some(error) = cx.take_failure() {
+            return Err(error);
+        }
+        let mine = seats.iter().map(|seat| seat.orders.clone());
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).extend(mine);
+        cx.tally.built(seats.len());
+        let mut running: Option<Batch> = None;
+        loop {
+            match orders.try_recv() {
+                Ok(WorkerOrder::Run(batch)) => {
+                    cx.begin(batch.clone());
+                    running = Some(batch);
+                }
+                Ok(WorkerOrder::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Empty) => {}
+            }
+            // Whoever sends an order unparks this thread, so nothing is waited for in vain.
+            worker.step_or_park(None);
+            if let Some(error) = cx.take_failure() {
+                return Err(error);
+            }
+            if let Some(batch) = running.take_if(|batch| !probe.less_equal(&batch.id().0)) {
+                let (records, ages) = cx.take_counts();
+                for seat in seats.iter() {
+                    (seat.end)(&batch);
+                }
+                cx.tally.processed(batch.id(), records, &ages);
+            }
+        }
+    }
+}

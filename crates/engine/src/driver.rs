@@ -1,0 +1,398 @@
+//! The driver: plans batches, orders what is durable, drives commits, recovers. One thread, one loop.
+
+use crate::clock::Clock;
+use crate::due::DueBatches;
+use crate::engine::{EngineParts, OutputPart, Settings, Stop};
+use crate::flight::{Flight, Stage};
+use crate::journal::Journal;
+use crate::listener::Listeners;
+use crate::recover::{Remembered, Resume, resume};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tidegate_core::{
+    BatchId, BatchPlan, BatchTime, EpochStart, Error, ErrorKind, JobId, OutputContext, Planner, Result,
+    Runtime, RuntimeEvent, RuntimeFactory, StreamId, crash_point,
+};
+
+/// What wakes the driver.
+pub(crate) enum Event {
+    /// A report of the epoch of that number; one of an earlier epoch means nothing any more.
+    Runtime(u64, RuntimeEvent),
+    Stop(Stop),
+    ClockMoved,
+}
+
+pub(crate) struct Driver {
+    settings: Settings,
+    planners: Vec<(StreamId, Box<dyn Planner>)>,
+    outputs: Vec<OutputPart>,
+    runtimes: Box<dyn RuntimeFactory>,
+    clock: Arc<dyn Clock>,
+    listeners: Listeners,
+    events: Sender<Event>,
+    received: Receiver<Event>,
+    journal: Journal,
+    due: DueBatches,
+    epoch: u64,
+    runtime: Option<Box<dyn Runtime>>,
+    /// Plans to run again before any new one.
+    rerun: VecDeque<BatchPlan>,
+    flights: VecDeque<Flight>,
+    failures: u32,
+    stopping: Option<Stop>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        parts: EngineParts,
+        listeners: Listeners,
+        events: Sender<Event>,
+        received: Receiver<Event>,
+    ) -> Result<Driver> {
+        let EngineParts { settings, planners, outputs, runtimes, clock, .. } = parts;
+        let new_job = JobId(uuid::Uuid::new_v4().to_string());
+        let journal = match &settings.checkpoint {
+            Some(directory) => Journal::open(directory, &settings.app, &new_job, &settings.holder)?,
+            None => Journal::in_memory(&settings.app, &new_job),
+        };
+        let due = DueBatches::from(clock.now(), None, settings.interval);
+        Ok(Driver {
+            settings,
+            planners,
+            outputs,
+            runtimes,
+            clock,
+            listeners,
+            events,
+            received,
+            journal,
+            due,
+            epoch: 0,
+            runtime: None,
+            rerun: VecDeque::new(),
+            flights: VecDeque::new(),
+            failures: 0,
+            stopping: None,
+        })
+    }
+
+    /// Recovers and starts the first epoch; the sources go on where the newest plan ended.
+    pub(crate) fn begin(&mut self) -> Result<()> {
+        self.start_epoch()?;
+        let last = self.journal.journaled().last;
+        for (stream, planner) in &mut self.planners {
+            let source = last.as_ref().and_then(|last| last.source(stream));
+            planner.resume(source).map_err(|e| e.context(format!("input {stream}")))?;
+        }
+        let last_time = last.map(|last| last.time);
+        self.due = DueBatches::from(self.clock.now(), last_time, self.settings.interval);
+        Ok(())
+    }
+
+    /// Runs batches until asked to stop or failing.
+    pub(crate) fn drive(&mut self) -> Result<()> {
+        let result = loop {
+            match self.run_epoch() {
+                Err(error) if error.kind() == ErrorKind::Retry && self.stopping != Some(Stop::Now) => {
+                    if let Err(error) = self.recover_from(error) {
+                        break Err(error);
+                    }
+                }
+                result => break result,
+            }
+        };
+        self.runtime = None;
+        self.planners.iter_mut().for_each(|(_, planner)| planner.close());
+        // What was committed need not be run again by the next start.
+        let result = result.and(self.journal.sync());
+        self.listeners.stopped(result.as_ref().err());
+        result
+    }
+
+    /// Opens the outputs, decides how to go on, starts the workers.
+    fn start_epoch(&mut self) -> Result<()> {
+        self.runtime = None;
+        self.flights.clear();
+        self.epoch += 1;
+        let Resume { job, adopted, rerun, held } = self.decide()?;
+        let streams: Vec<_> = self.planners.iter().map(|(stream, _)| stream.clone()).collect();
+        let outputs: Vec<_> = self.outputs.iter().map(|output| output.id.clone()).collect();
+        self.journal.started(&job, &streams, &outputs)?;
+        for plan in &adopted {
+            self.journal.planned(plan)?;
+        }
+        self.journal.sync()?;
+        let first = match (rerun.first(), self.journal.journaled().last) {
+            (Some(plan), _) => plan.id,
+            (None, Some(last)) => last.id.next(),
+            (None, None) => BatchId::FIRST,
+        };
+        if !rerun.is_empty() {
+            log::info!("running {} planned batches again, from batch {first}", rerun.len());
+        }
+        self.rerun = rerun.into();
+        let (events, epoch) = (self.events.clone(), self.epoch);
+        let report = move |event| {
+            let _ = events.send(Event::Runtime(epoch, event));
+        };
+        let start = EpochStart { epoch, first, held, events: Arc::new(report) };
+        self.runtime = Some(self.runtimes.start(start)?);
+        Ok(())
+    }
+
+    /// Asks every output what it holds and decides how to go on.
+    fn decide(&self) -> Result<Resume> {
+        let journal = self.journal.journaled();
+        let known = journal.last.is_some().then(|| journal.job.clone());
+        let open = |output: &OutputPart, job: Option<JobId>| -> Result<Remembered> {
+            let context = OutputContext { output: output.id.clone(), job, new_job: journal.job.clone() };
+            let held = (output.open)(&context).map_err(|e| e.context(format!("output \"{}\"", output.id)))?;
+            let (id, describe) = (output.id.clone(), output.describe.clone());
+            Ok(Remembered { id, describe, delivery: output.delivery, held })
+        };
+        let mut remembered =
+            self.outputs.iter().map(|output| open(output, known.clone())).collect::<Result<Vec<_>>>()?;
+        // Without a journal the job's name is the one of an output that was used; the unused ones take it.
+        let found = remembered
+            .iter()
+            .find(|output| output.held.newest.is_some())
+            .and_then(|used| used.held.job.clone());
+        if let (None, Some(job)) = (&known, found) {
+            for (output, slot) in self.outputs.iter().zip(&mut remembered) {
+                if slot.held.newest.is_none() && slot.held.job.as_ref() != Some(&job) {
+                    *slot = open(output, Some(job.clone()))?;
+                }
+            }
+        }
+        resume(&journal, &remembered)
+    }
+
+    /// Ends the epoch and starts the next, pausing between tries, until it starts or the job is stopped.
+    fn recover_from(&mut self, error: Error) -> Result<()> {
+        let mut error = error;
+        loop {
+            log::warn!("{error}; the planned batches will be run again");
+            self.listeners.retry(&error);
+            self.runtime = None;
+            self.failures += 1;
+            if !self.pause() {
+                // Nothing is lost: the next start runs the planned batches again.
+                return if self.stopping == Some(Stop::Now) { Ok(()) } else { Err(error) };
+            }
+            match self.start_epoch() {
+                Ok(()) => return Ok(()),
+                Err(again) if again.kind() == ErrorKind::Retry => error = again,
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
+    /// Waits before another try; false when the job is stopped meanwhile.
+    fn pause(&mut self) -> bool {
+        let doubled = self.settings.retry_pause.saturating_mul(1 << (self.failures - 1).min(16));
+        let until = self.clock.elapsed() + doubled.min(self.settings.retry_pause_max);
+        loop {
+            if self.stopping.is_some() {
+                return false;
+            }
+            let Some(left) = until.checked_sub(self.clock.elapsed()).filter(|left| !left.is_zero()) else {
+                return true;
+            };
+            match self.received.recv_timeout(left) {
+                Ok(Event::Stop(how)) => self.stopping = Some(how),
+                Ok(Event::Runtime(..) | Event::ClockMoved) => {}
+                // A manual clock does not move by itself: a test is not made to wait.
+                Err(_) => return true,
+            }
+        }
+    }
+
+    fn run_epoch(&mut self) -> Result<()> {
+        loop {
+            if self.stopping == Some(Stop::Now) {
+                return Ok(());
+            }
+            self.hand_out_next()?;
+            if self.stopping.is_some() && self.flights.is_empty() && self.rerun.is_empty() {
+                return Ok(());
+            }
+            match self.wait() {
+                None | Some(Event::ClockMoved) => {}
+                Some(Event::Stop(how)) => {
+                    log::info!(
+                        "stopping {}",
+                        if how == Stop::Now { "at once" } else { "after what is planned" }
+                    );
+                    self.stopping = Some(how);
+                }
+                Some(Event::Runtime(epoch, event)) if epoch == self.epoch => self.reported(event)?,
+                Some(Event::Runtime(..)) => {}
+            }
+        }
+    }
+
+    /// The next event, or none when a batch is due.
+    fn wait(&self) -> Option<Event> {
+        let deadline =
+            (self.may_hand_out() && self.stopping.is_none()).then(|| self.clock.deadline(self.due.next()));
+        match deadline.flatten() {
+            None => self.received.recv().ok(),
+            Some(deadline) => match self.received.recv_deadline(deadline) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+            },
+        }
+    }
+
+    /// Workers process one batch at a time; behind it others may still be committed.
+    fn may_hand_out(&self) -> bool {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::journal_late() && !self.flights.is_empty() {
+            return false; // the next id comes from the journal
+        }
+        self.flights.len() < self.settings.batches_in_flight_max.max(1)
+            && self.flights.iter().all(|flight| flight.stage != Stage::Processing)
+    }
+
+    fn hand_out_next(&mut self) -> Result<()> {
+        if !self.may_hand_out() {
+            return Ok(());
+        }
+        let begun = self.clock.elapsed();
+        if let Some(plan) = self.rerun.pop_front() {
+            return self.hand_out(Arc::new(plan), true, begun);
+        }
+        match self.due.peek(self.clock.now()) {
+            Some(time) if self.stopping.is_none() => {
+                let plan = self.plan(time)?;
+                self.due.take();
+                self.hand_out(Arc::new(plan), false, begun)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks each source what the batch of `time` takes. Changes nothing.
+    fn plan(&mut self, time: BatchTime) -> Result<BatchPlan> {
+        let last = self.journal.last();
+        let id = last.map_or(BatchId::FIRST, |last| last.id.next());
+        let mut sources = Vec::with_capacity(self.planners.len());
+        for (stream, planner) in &mut self.planners {
+            sources.push(
+                planner
+                    .plan(self.settings.interval)
+                    .map_err(|e| e.context(format!("batch {id}, input {stream}")))?,
+            );
+        }
+        Ok(BatchPlan { id, time, sources })
+    }
+
+    /// Decides a batch and hands it to the workers. A crash after any line is repaired by running the batch again, or, before
+    /// the sync, by planning it anew: nothing of it can have been seen.
+    fn hand_out(&mut self, plan: Arc<BatchPlan>, rerun: bool, begun: Duration) -> Result<()> {
+        let now = self.clock.elapsed();
+        let delay = Duration::from_millis(self.clock.now().0.saturating_sub(plan.time.0));
+        self.flights.push_back(Flight::new(plan.clone(), rerun, delay, begun, now));
+        if rerun {
+            self.to_workers(&plan);
+            return Ok(());
+        }
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::journal_late() {
+            self.to_workers(&plan);
+            self.sources_go_on(&plan);
+            return Ok(());
+        }
+        crash_point("before-journal");
+        self.journal.planned(&plan)?; // 1 written
+        crash_point("journal-unsynced");
+        self.to_workers(&plan); // 2 processing begins, and overlaps the sync
+        self.journal.sync()?; // 3 the batch is decided; only now may it be committed
+        crash_point("journal-synced");
+        if let Some(flight) = self.flights.back_mut() {
+            flight.journaled(self.clock.elapsed().saturating_sub(now));
+        }
+        self.sources_go_on(&plan); // 4 the next plan begins where this one ends
+        Ok(())
+    }
+
+    fn sources_go_on(&mut self, plan: &BatchPlan) {
+        for ((_, planner), source) in self.planners.iter_mut().zip(&plan.sources) {
+            planner.planned(source);
+        }
+    }
+
+    fn to_workers(&mut self, plan: &Arc<BatchPlan>) {
+        #[cfg(feature = "sabotage")]
+        let plan = &crate::sabotage::off_by_one(plan);
+        if let Some(runtime) = &mut self.runtime {
+            runtime.run(plan.clone());
+        }
+    }
+
+    /// Takes a batch on by what the runtime reports.
+    fn reported(&mut self, event: RuntimeEvent) -> Result<()> {
+        let now = self.clock.elapsed();
+        match event {
+            RuntimeEvent::Processed(report) => {
+                crash_point("processed");
+                self.flight(report.batch)?.processed(report, now);
+                self.commit_oldest(now);
+            }
+            RuntimeEvent::Prepared(batch) => {
+                crash_point("prepared");
+                self.flight(batch)?.prepared(now);
+                self.commit_oldest(now);
+            }
+            RuntimeEvent::Committed(batch) => self.committed(batch)?,
+            RuntimeEvent::Failed(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Batches are committed in order, one at a time.
+    fn commit_oldest(&mut self, now: Duration) {
+        if let Some(flight) = self.flights.front_mut()
+            && flight.stage == Stage::Prepared
+        {
+            flight.committing(now);
+            let batch = flight.plan.id;
+            if let Some(runtime) = &mut self.runtime {
+                runtime.commit(batch);
+            }
+        }
+    }
+
+    /// A batch is in every output. A crash after any line is repaired by running it again: every output skips it.
+    fn committed(&mut self, batch: BatchId) -> Result<()> {
+        let flight = self
+            .flights
+            .pop_front()
+            .filter(|flight| flight.plan.id == batch && flight.stage == Stage::Committing);
+        let flight = flight.ok_or_else(|| Error::bug(format!("batch {batch} was committed out of order")))?;
+        crash_point("committed");
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::journal_late() && !flight.rerun {
+            self.journal.planned(&flight.plan)?;
+            self.journal.sync()?;
+        }
+        self.journal.committed(batch)?; // 1 durable with the next plan
+        crash_point("journal-committed");
+        for ((_, planner), source) in self.planners.iter_mut().zip(&flight.plan.sources) {
+            planner.committed(&flight.plan, source); // 2 sources are told
+        }
+        crash_point("sources-told");
+        let now = self.clock.elapsed();
+        self.listeners.completed(flight.committed(now, self.clock.now())); // 3 listeners are told, never before
+        self.failures = 0;
+        self.commit_oldest(now);
+        Ok(())
+    }
+
+    fn flight(&mut self, batch: BatchId) -> Result<&mut Flight> {
+        let flight = self.flights.iter_mut().find(|flight| flight.plan.id == batch);
+        flight.ok_or_else(|| Error::bug(format!("a report on batch {batch}, which is not on its way")))
+    }
+}

@@ -1,0 +1,58 @@
+//! What listeners are told of a batch.
+
+use std::sync::Arc;
+use std::time::Duration;
+use tidegate_core::{BatchId, BatchPlan, BatchTime, RecordAges};
+
+/// A batch that is in every output.
+#[derive(Clone, Debug)]
+pub struct BatchInfo {
+    /// What it took of each input.
+    pub plan: Arc<BatchPlan>,
+    /// Records read.
+    pub records: u64,
+    /// How old the records were at the batch's time, where the source tells.
+    pub ages: RecordAges,
+    /// When it was committed, on the stream's clock.
+    pub committed_at: BatchTime,
+    /// From the batch's time to its planning: more than a little means that batches queue up.
+    pub scheduling_delay: Duration,
+    /// From its planning to its commit.
+    pub processing_time: Duration,
+    /// Whether it was run again after a failure.
+    pub rerun: bool,
+    /// Where the processing time went.
+    pub stages: StageTimes,
+}
+
+impl BatchInfo {
+    /// Number of the batch.
+    pub fn id(&self) -> BatchId {
+        self.plan.id
+    }
+
+    /// Time of the batch.
+    pub fn time(&self) -> BatchTime {
+        self.plan.time
+    }
+
+    /// From the batch's time to its commit.
+    pub fn total_delay(&self) -> Duration {
+        self.scheduling_delay + self.processing_time
+    }
+}
+
+/// Lengths of a batch's stages. Journal and processing overlap.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StageTimes {
+    /// Asking the sources and deciding.
+    pub plan: Duration,
+    /// Making the plan durable.
+    pub journal: Duration,
+    /// From handing the plan out until all workers were through.
+    pub process: Duration,
+    /// From then until every output had prepared.
+    pub prepare: Duration,
+    /// From then until every output had committed.
+    pub commit: Duration,
+}

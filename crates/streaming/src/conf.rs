@@ -1,0 +1,187 @@
+//! Settings of a job, by key as in `SparkConf`.
+
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// Keys that go by two names: Spark's, and ours.
+const ALIASES: &[(&str, &str)] = &[
+    ("spark.master", "tidegate.master"),
+    ("spark.app.name", "tidegate.app.name"),
+    ("spark.default.parallelism", "tidegate.default.parallelism"),
+    ("spark.streaming.kafka.maxRatePerPartition", "tidegate.kafka.max_rate_per_partition"),
+    ("spark.streaming.concurrentJobs", "tidegate.batches_in_flight_max"),
+];
+
+/// Partitions of a shuffle that is not told otherwise. Not the number of workers: results never depend on that.
+const DEFAULT_PARALLELISM: u32 = 4;
+
+/// Settings of a job.
+///
+/// Any key can be set; those Tidegate knows are `tidegate.master`, `tidegate.app.name`, `tidegate.default.parallelism`
+/// (partitions of a shuffle, 4), `tidegate.batches_in_flight_max` (1 or 2; 2), `tidegate.retry.pause_ms` (100) and
+/// `tidegate.retry.pause_max_ms` (10,000), `tidegate.signals` (`true`: SIGINT and SIGTERM stop the job gracefully, a second
+/// one at once), and those of the connectors. Spark's names of the same settings are taken too.
+#[derive(Clone, Default)]
+pub struct Conf {
+    settings: BTreeMap<String, String>,
+}
+
+impl Conf {
+    /// No settings: `local[*]`, application `tidegate`.
+    pub fn new() -> Conf {
+        Conf::default()
+    }
+
+    /// Names the application. A checkpoint directory belongs to one.
+    #[must_use]
+    pub fn set_app_name(self, name: &str) -> Conf {
+        self.set("tidegate.app.name", name)
+    }
+
+    /// Where the job runs: `local` (one worker thread), `local[n]`, `local[*]` (a thread for each core).
+    #[must_use]
+    pub fn set_master(self, master: &str) -> Conf {
+        self.set("tidegate.master", master)
+    }
+
+    /// Sets `key`.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str) -> Conf {
+        self.settings.insert(own_name(key).to_owned(), value.to_owned());
+        self
+    }
+
+    /// The value of `key`, by either of its names.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.settings.get(own_name(key)).map(String::as_str)
+    }
+
+    /// The application's name.
+    pub fn app_name(&self) -> &str {
+        self.get("tidegate.app.name").unwrap_or("tidegate")
+    }
+
+    /// Where the job runs.
+    ///
+    /// # Errors
+    /// `Reconfigure` for a master that is none of the known.
+    pub fn master(&self) -> Result<Master> {
+        self.get("tidegate.master").unwrap_or("local[*]").parse()
+    }
+
+    /// Partitions of a shuffle that is not told otherwise.
+    ///
+    /// # Errors
+    /// `Reconfigure` when it is no positive number.
+    pub fn default_parallelism(&self) -> Result<u32> {
+        let partitions = self.number("tidegate.default.parallelism", u64::from(DEFAULT_PARALLELISM))?;
+        match u32::try_from(partitions) {
+            Ok(partitions) if partitions > 0 => Ok(partitions),
+            _ => Err(self.refuse("tidegate.default.parallelism", "a number from 1 to 4294967295")),
+        }
+    }
+
+    pub(crate) fn duration_ms(&self, key: &str, default: Duration) -> Result<Duration> {
+        Ok(Duration::from_millis(self.number(key, default.as_millis() as u64)?))
+    }
+
+    pub(crate) fn number(&self, key: &str, default: u64) -> Result<u64> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(text) => text.trim().parse().map_err(|_| self.refuse(key, "a whole number")),
+        }
+    }
+
+    pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        match self.get(key) {
+            None => Ok(default),
+            Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            Some(_) => Err(self.refuse(key, "true or false")),
+        }
+    }
+
+    fn refuse(&self, key: &str, wanted: &str) -> Error {
+        Error::reconfigure(format!("{key} = {}: must be {wanted}", self.get(key).unwrap_or_default()))
+    }
+}
+
+/// Shows keys only: a value may be a secret.
+impl fmt::Debug for Conf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.settings.keys()).finish()
+    }
+}
+
+fn own_name(key: &str) -> &str {
+    ALIASES.iter().find(|(spark, _)| *spark == key).map_or(key, |(_, own)| own)
+}
+
+/// Where a job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Master {
+    /// Worker threads of this process.
+    Local {
+        /// How many.
+        workers: usize,
+    },
+}
+
+impl std::str::FromStr for Master {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Master> {
+        let refused = || {
+            Error::reconfigure(format!(
+                "master \"{text}\": must be local, local[n] with n from 1 to 1024, or local[*]"
+            ))
+        };
+        let workers = match text.strip_prefix("local").ok_or_else(refused)? {
+            "" => 1,
+            "[*]" => std::thread::available_parallelism().map_or(1, usize::from),
+            count => {
+                let count =
+                    count.strip_prefix('[').and_then(|count| count.strip_suffix(']')).ok_or_else(refused)?;
+                count.parse().ok().filter(|count| (1..=1024).contains(count)).ok_or_else(refused)?
+            }
+        };
+        Ok(Master::Local { workers })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_master_is_read_as_spark_reads_it() {
+        let workers = |text: &str| text.parse::<Master>().map(|Master::Local { workers }| workers);
+        assert_eq!(workers("local").unwrap(), 1);
+        assert_eq!(workers("local[3]").unwrap(), 3);
+        assert!(workers("local[*]").unwrap() >= 1);
+        for wrong in ["local[0]", "local[x]", "local[2", "spark://host:7077", ""] {
+            let refusal = workers(wrong).unwrap_err().to_string();
+            assert!(
+                refusal.starts_with(&format!("master \"{wrong}\": must be local, local[n]")),
+                "{refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_setting_goes_by_sparks_name_and_ours_and_is_never_shown() {
+        let conf =
+            Conf::new().set("spark.streaming.kafka.maxRatePerPartition", "1000").set("password", "hunter2");
+        assert_eq!(conf.get("tidegate.kafka.max_rate_per_partition"), Some("1000"));
+        assert!(!format!("{conf:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_key() {
+        let conf = Conf::new().set("spark.default.parallelism", "many");
+        let refusal = conf.default_parallelism().unwrap_err().to_string();
+        assert_eq!(refusal, "tidegate.default.parallelism = many: must be a whole number");
+    }
+}

@@ -1,0 +1,311 @@
+//! The entry: settings, inputs, start, stop, await.
+
+use crate::input::{ConstantSource, QueueInput, QueueSource};
+use crate::signals;
+use crate::{Conf, Data, Error, InputDStream, Master, Result};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tidegate_core::{Delivery, Source, StreamId};
+use tidegate_dataflow::{Graph, TimelyRuntimes};
+use tidegate_engine::{
+    Clock, Engine, EngineHandle, EngineParts, OutputPart, Settings, Stop, StreamingListener, SystemClock,
+};
+
+/// The entry to a streaming job: makes input streams, runs the batches, stops them. Copies are the same context.
+///
+/// Everything is lazy: streams and operators only describe, nothing runs before [`start`](StreamingContext::start). After
+/// it the graph can't change. Dropping the last copy stops the job at once; nothing that was committed is lost.
+#[derive(Clone)]
+pub struct StreamingContext {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    conf: Conf,
+    interval: Duration,
+    partitions: u32,
+    graph: Graph,
+    clock: Arc<dyn Clock>,
+    build: Mutex<Build>,
+    lifecycle: Mutex<Lifecycle>,
+}
+
+/// What is set up before the start.
+#[derive(Default)]
+struct Build {
+    checkpoint: Option<PathBuf>,
+    listeners: Vec<Arc<dyn StreamingListener>>,
+    inputs: usize,
+}
+
+#[derive(Clone)]
+enum Lifecycle {
+    Initialized,
+    Active(Arc<EngineHandle>),
+}
+
+impl StreamingContext {
+    /// A context that makes a batch each `batch_interval`, at multiples of it on the clock.
+    ///
+    /// # Errors
+    /// `Reconfigure` when a setting makes no sense, or the interval is under a millisecond.
+    pub fn new(conf: Conf, batch_interval: Duration) -> Result<StreamingContext> {
+        StreamingContext::with_clock(conf, batch_interval, Arc::new(SystemClock::default()))
+    }
+
+    /// As [`new`](StreamingContext::new), on another clock than the machine's: for tests.
+    ///
+    /// # Errors
+    /// As [`new`](StreamingContext::new).
+    pub fn with_clock(
+        conf: Conf,
+        batch_interval: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Result<StreamingContext> {
+        if batch_interval < Duration::from_millis(1) || batch_interval.subsec_nanos() % 1_000_000 != 0 {
+            return Err(Error::reconfigure(format!(
+                "a batch interval of {batch_interval:?}: must be a whole number of milliseconds, at least 1"
+            )));
+        }
+        conf.master()?;
+        let partitions = conf.default_parallelism()?;
+        Ok(StreamingContext {
+            shared: Arc::new(Shared {
+                conf,
+                interval: batch_interval,
+                partitions,
+                graph: Graph::default(),
+                clock,
+                build: Mutex::default(),
+                lifecycle: Mutex::new(Lifecycle::Initialized),
+            }),
+        })
+    }
+
+    /// The context that `create` builds, with its checkpoint in `directory`: goes on with the batches found there, or
+    /// begins anew where there are none.
+    ///
+    /// Unlike Spark's, `create` is called each time: the program is not part of a checkpoint, so it may change.
+    ///
+    /// # Errors
+    /// Those of `create`; what is wrong with a checkpoint is said by [`start`](StreamingContext::start).
+    pub fn get_or_create<F>(directory: impl AsRef<Path>, create: F) -> Result<StreamingContext>
+    where
+        F: FnOnce() -> Result<StreamingContext>,
+    {
+        let ssc = create()?;
+        ssc.checkpoint(directory)?;
+        Ok(ssc)
+    }
+
+    /// Keeps the journal of batches in `directory` (on a local disk), which is made at the start if it is missing.
+    ///
+    /// # Errors
+    /// `Reconfigure` when the context was started.
+    pub fn checkpoint(&self, directory: impl AsRef<Path>) -> Result<()> {
+        self.refuse_if_started("checkpoint()")?;
+        lock(&self.shared.build).checkpoint = Some(directory.as_ref().to_owned());
+        Ok(())
+    }
+
+    /// Adds a listener, which is told of each batch on a thread of its own.
+    ///
+    /// # Errors
+    /// `Reconfigure` when the context was started.
+    pub fn add_streaming_listener(&self, listener: Arc<dyn StreamingListener>) -> Result<()> {
+        self.refuse_if_started("add_streaming_listener()")?;
+        lock(&self.shared.build).listeners.push(listener);
+        Ok(())
+    }
+
+    /// The settings.
+    pub fn conf(&self) -> &Conf {
+        &self.shared.conf
+    }
+
+    pub(crate) fn is_same(&self, other: &StreamingContext) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Length of a batch.
+    pub fn batch_interval(&self) -> Duration {
+        self.shared.interval
+    }
+
+    pub(crate) fn default_partitions(&self) -> u32 {
+        self.shared.partitions
+    }
+
+    /// An input stream that reads `source`, named `name`: by its name it is found again after a restart.
+    ///
+    /// # Errors
+    /// `Reconfigure` when the name is taken or the context was started.
+    pub fn input_stream<T: Data>(&self, name: &str, source: impl Source<T>) -> Result<InputDStream<T>> {
+        let stream = StreamId::from(name);
+        let node = self.shared.graph.input(stream.clone(), Arc::new(source))?;
+        Ok(InputDStream::new(self.clone(), node, stream))
+    }
+
+    /// A stream whose every batch has the same `records`.
+    ///
+    /// # Errors
+    /// As [`input_stream`](StreamingContext::input_stream).
+    pub fn constant_stream<T: Data + Sync>(&self, records: Vec<T>) -> Result<InputDStream<T>> {
+        self.input_stream(&self.next_name("constant"), ConstantSource::new(records))
+    }
+
+    /// A stream of the datasets pushed to `queue`: one for each batch, or, with `one_at_a_time` false, all that wait. A batch
+    /// for which none waits is empty.
+    ///
+    /// As in Spark, such a stream can't go on after the process ends: what was in the queue is gone with it, and a
+    /// start from a checkpoint that had taken from it is refused.
+    ///
+    /// # Errors
+    /// As [`input_stream`](StreamingContext::input_stream).
+    pub fn queue_stream<T: Data + Sync>(
+        &self,
+        queue: &QueueInput<T>,
+        one_at_a_time: bool,
+    ) -> Result<InputDStream<T>> {
+        self.input_stream(&self.next_name("queue"), QueueSource::new(queue.clone(), one_at_a_time))
+    }
+
+    fn next_name(&self, kind: &str) -> String {
+        let mut build = lock(&self.shared.build);
+        build.inputs += 1;
+        format!("{kind}-{}", build.inputs)
+    }
+
+    /// Starts the job: takes the checkpoint directory, reaches the outer systems, recovers, and runs batches in the
+    /// background from then on.
+    ///
+    /// # Errors
+    /// Whatever keeps the job from starting, in words that name the thing and the way out: no output, started before,
+    /// an outer system away, a checkpoint or an output that does not fit.
+    pub fn start(&self) -> Result<()> {
+        let mut lifecycle = lock(&self.shared.lifecycle);
+        if let Lifecycle::Active(_) = *lifecycle {
+            return Err(Error::reconfigure("the context was started before; make a new one to run again"));
+        }
+        if !self.shared.graph.has_output() {
+            return Err(Error::reconfigure(
+                "the job has no output operation, so nothing would be done; add print(), foreach_rdd() or a save",
+            ));
+        }
+        let parts = self.parts()?;
+        self.shared.graph.freeze();
+        self.warn_of_weak_outputs(&parts);
+        let own_clock = parts.settings.checkpoint.clone();
+        let engine = Engine::start(parts)?;
+        log::info!(
+            "\"{}\" started: batches of {:?}, checkpoint {}",
+            self.shared.conf.app_name(),
+            self.shared.interval,
+            own_clock.map_or_else(|| "none".to_owned(), |directory| directory.display().to_string())
+        );
+        *lifecycle = Lifecycle::Active(Arc::new(engine));
+        drop(lifecycle);
+        if self.shared.conf.flag("tidegate.signals", true)? {
+            signals::stop_on_signals(&self.shared)?;
+        }
+        Ok(())
+    }
+
+    fn parts(&self) -> Result<EngineParts> {
+        let Shared { conf, interval, graph, clock, build, .. } = &*self.shared;
+        let Master::Local { workers } = conf.master()?;
+        let build = lock(build);
+        let mut settings = Settings::new(conf.app_name(), *interval);
+        settings.checkpoint = build.checkpoint.clone();
+        settings.batches_in_flight_max =
+            conf.number("tidegate.batches_in_flight_max", 2)?.clamp(1, 2) as usize;
+        settings.retry_pause = conf.duration_ms("tidegate.retry.pause_ms", settings.retry_pause)?;
+        settings.retry_pause_max =
+            conf.duration_ms("tidegate.retry.pause_max_ms", settings.retry_pause_max)?;
+        let door = |door: tidegate_dataflow::OutputDoor| OutputPart {
+            id: door.id,
+            describe: door.describe,
+            delivery: door.delivery,
+            open: door.open,
+        };
+        Ok(EngineParts {
+            settings,
+            planners: graph.planners()?,
+            outputs: graph.outputs().into_iter().map(door).collect(),
+            runtimes: Box::new(TimelyRuntimes::local(graph.clone(), workers)),
+            clock: clock.clone(),
+            listeners: build.listeners.clone(),
+        })
+    }
+
+    /// What a job promises is said once, at its start.
+    fn warn_of_weak_outputs(&self, parts: &EngineParts) {
+        for output in parts.outputs.iter().filter(|output| output.delivery == Delivery::AtLeastOnce) {
+            log::info!(
+                "output \"{}\" ({}) may see the last batch again after a crash",
+                output.id,
+                output.describe
+            );
+        }
+    }
+
+    /// Waits until the job stops.
+    ///
+    /// # Errors
+    /// What the job failed with.
+    pub fn await_termination(&self) -> Result<()> {
+        self.engine()?.await_end(None).unwrap_or(Ok(()))
+    }
+
+    /// Waits until the job stops, for at most `timeout`; says whether it has.
+    ///
+    /// # Errors
+    /// What the job failed with.
+    pub fn await_termination_or_timeout(&self, timeout: Duration) -> Result<bool> {
+        self.engine()?.await_end(Some(timeout)).transpose().map(|ended| ended.is_some())
+    }
+
+    /// Stops the job and waits until it has stopped. Stopping a job that never started, or that has ended, is no error.
+    ///
+    /// # Errors
+    /// What the job failed with.
+    pub fn stop(&self, how: Stop) -> Result<()> {
+        self.request_stop(how);
+        match self.engine() {
+            Ok(engine) => engine.await_end(None).unwrap_or(Ok(())),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Asks the job to stop and returns at once: from a listener, which must not wait for the job that waits for it.
+    pub fn request_stop(&self, how: Stop) {
+        request_stop(&self.shared, how);
+    }
+
+    fn engine(&self) -> Result<Arc<EngineHandle>> {
+        match &*lock(&self.shared.lifecycle) {
+            Lifecycle::Active(engine) => Ok(engine.clone()),
+            Lifecycle::Initialized => {
+                Err(Error::reconfigure("the context was not started; call start() first"))
+            }
+        }
+    }
+
+    fn refuse_if_started(&self, what: &str) -> Result<()> {
+        match *lock(&self.shared.lifecycle) {
+            Lifecycle::Initialized => Ok(()),
+            Lifecycle::Active(_) => Err(Error::reconfigure(format!("{what} after start(); call it before"))),
+        }
+    }
+}
+
+pub(crate) fn request_stop(shared: &Shared, how: Stop) {
+    if let Lifecycle::Active(engine) = &*lock(&shared.lifecycle) {
+        engine.stop(how);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,286 @@
+//! The stream of datasets: operators and output operations. Describes; holds no data.
+
+use crate::output::{Foreach, Outcome, Print};
+use crate::{Batch, Data, ExchangeData, OutputId, Rdd, Result, StreamId, StreamingContext};
+use std::hash::Hash;
+use std::ops::Deref;
+use std::sync::Arc;
+use tidegate_core::Output;
+use tidegate_dataflow::{Node, ops};
+
+/// A discretized stream: one dataset of records of type `T` for each batch.
+///
+/// Operators describe new streams; an output operation (`print`, `foreach_rdd`, a `save_to_...` of a connector) makes
+/// them run. A stream that leads to no output is never computed. Functions given to operators run on worker threads;
+/// they must give the same for the same record, because a batch may be run again.
+///
+/// Source of the semantics: Spark's Streaming Programming Guide, "Transformations on DStreams".
+pub struct DStream<T> {
+    ssc: StreamingContext,
+    node: Node<T>,
+}
+
+impl<T> Clone for DStream<T> {
+    fn clone(&self) -> Self {
+        DStream { ssc: self.ssc.clone(), node: self.node.clone() }
+    }
+}
+
+impl<T: Data> DStream<T> {
+    pub(crate) fn new(ssc: StreamingContext, node: Node<T>) -> Self {
+        DStream { ssc, node }
+    }
+
+    pub(crate) fn below<U: Data>(&self, node: Node<U>) -> DStream<U> {
+        DStream { ssc: self.ssc.clone(), node }
+    }
+
+    pub(crate) fn node(&self) -> &Node<T> {
+        &self.node
+    }
+
+    /// The context of the stream.
+    pub fn context(&self) -> &StreamingContext {
+        &self.ssc
+    }
+
+    /// Applies `f` to each record.
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let lengths = run(|words: DStream<String>| words.map(|word| word.len()), [vec!["tide", "gate"], vec![], vec!["a"]]);
+    /// assert_eq!(lengths, [vec![4, 4], vec![], vec![1]]);
+    /// ```
+    pub fn map<U: Data>(&self, f: impl Fn(T) -> U + Send + Sync + 'static) -> DStream<U> {
+        self.below(ops::map(&self.node, f))
+    }
+
+    /// Applies `f` to each record and puts what it gives one after the other.
+    ///
+    /// An iterator can't borrow from the record; see [`flat_map_with`](DStream::flat_map_with) for that.
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let twice = run(|n: DStream<i32>| n.flat_map(|n| vec![n; n as usize]), [vec![1, 2], vec![0]]);
+    /// assert_eq!(twice, [vec![1, 2, 2], vec![]]);
+    /// ```
+    pub fn flat_map<U: Data, I>(&self, f: impl Fn(T) -> I + Send + Sync + 'static) -> DStream<U>
+    where
+        I: IntoIterator<Item = U>,
+    {
+        self.below(ops::flat_map(&self.node, f))
+    }
+
+    /// Lets `f` emit any number of records for each one, made from a borrow of it if need be: no vector for a line.
+    ///
+    /// Not in Spark, whose collector of garbage makes it needless.
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let split = |line: String, out: &mut dyn FnMut(usize)| line.split(' ').for_each(|word| out(word.len()));
+    /// let lengths = run(|lines: DStream<String>| lines.flat_map_with(split), [vec!["the tide", "comes"]]);
+    /// assert_eq!(lengths, [vec![3, 4, 5]]);
+    /// ```
+    pub fn flat_map_with<U: Data>(
+        &self,
+        f: impl Fn(T, &mut dyn FnMut(U)) + Send + Sync + 'static,
+    ) -> DStream<U> {
+        self.below(ops::flat_map_with(&self.node, f))
+    }
+
+    /// Keeps the records for which `keep` holds.
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let even = run(|n: DStream<i32>| n.filter(|n| n % 2 == 0), [vec![1, 2, 3, 4], vec![5]]);
+    /// assert_eq!(even, [vec![2, 4], vec![]]);
+    /// ```
+    pub fn filter(&self, keep: impl Fn(&T) -> bool + Send + Sync + 'static) -> DStream<T> {
+        self.below(ops::filter(&self.node, keep))
+    }
+
+    /// Applies `f` to each whole partition, empty ones included: for what is set up once a partition.
+    ///
+    /// A partition is in memory while its batch is read.
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let sums = run(|n: DStream<i32>| n.map_partitions(|part| [part.sum::<i32>()]), [vec![1, 2, 3], vec![]]);
+    /// assert_eq!(sums, [vec![6], vec![0]]);
+    /// ```
+    pub fn map_partitions<U: Data, I>(
+        &self,
+        f: impl Fn(std::vec::IntoIter<T>) -> I + Send + Sync + 'static,
+    ) -> DStream<U>
+    where
+        I: IntoIterator<Item = U>,
+    {
+        self.below(ops::map_partitions(&self.node, move |_, _, records| f(records)))
+    }
+
+    /// All records of this stream and of `other`. Partitions are kept: those of `other` come behind.
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let both = run(|n: DStream<i32>| n.filter(|n| *n < 3).union(&n.map(|n| n * 10)), [vec![1, 2, 3]]);
+    /// assert_eq!(both, [vec![1, 2, 10, 20, 30]]);
+    /// ```
+    ///
+    /// # Panics
+    /// When `other` belongs to another context: one job can't read what another computes.
+    pub fn union(&self, other: &DStream<T>) -> DStream<T> {
+        assert!(
+            self.ssc.is_same(&other.ssc),
+            "union of streams of two contexts; build both from one StreamingContext"
+        );
+        self.below(ops::union(&[self.node.clone(), other.node.clone()]))
+    }
+
+    /// The number of records of each batch, as its only record: 0 for an empty batch.
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// assert_eq!(run(|n: DStream<i32>| n.count(), [vec![7, 7, 7], vec![]]), [vec![3], vec![0]]);
+    /// ```
+    pub fn count(&self) -> DStream<u64> {
+        self.below(ops::count(&self.node))
+    }
+
+    /// How often each value occurs in each batch.
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run_sorted};
+    /// let counts = run_sorted(|words: DStream<String>| words.count_by_value(), [vec!["b", "a", "b"], vec![]]);
+    /// assert_eq!(counts, [vec![("a".to_owned(), 1), ("b".to_owned(), 2)], vec![]]);
+    /// ```
+    pub fn count_by_value(&self) -> DStream<(T, u64)>
+    where
+        T: ExchangeData + Hash + Eq,
+    {
+        self.map(|value| (value, 1u64)).reduce_by_key(|a, b| a + b)
+    }
+
+    /// What `f` makes of each batch's dataset.
+    ///
+    /// In Spark `f` runs on the driver for each batch. Here it runs once, when the graph is built, and declares what
+    /// happens to every batch; what must vary by batch takes the [`Batch`] as an argument
+    /// ([`Rdd::map_partitions_with_batch`]).
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let out = run(|n: DStream<i32>| n.transform(|rdd| rdd.filter(|n| *n > 1).map(|n| n + 1)), [vec![1, 2]]);
+    /// assert_eq!(out, [vec![3]]);
+    /// ```
+    pub fn transform<U: Data>(&self, f: impl FnOnce(Rdd<T>) -> Rdd<U>) -> DStream<U> {
+        f(Rdd::new(self.clone())).into_stream()
+    }
+
+    /// Output: declares, once, what is done with each batch's dataset ([`Rdd::collect`], [`Rdd::foreach_partition`]).
+    ///
+    /// It is done when every output of the batch has prepared, and done again if the process dies before the batch is known
+    /// to be committed: at least once, as in Spark. The batch's id tells the function what it has seen.
+    ///
+    /// ```
+    /// # use tidegate::{Conf, StreamingContext, Stop};
+    /// # use std::time::Duration;
+    /// # fn main() -> tidegate::Result<()> {
+    /// let ssc = StreamingContext::new(Conf::new().set_master("local[2]"), Duration::from_millis(10))?;
+    /// let numbers = ssc.constant_stream(vec![1i32, 2, 3])?;
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// numbers.foreach_rdd(|rdd| rdd.collect(move |batch, rows| { tell.send((batch.id(), rows)).ok(); }))?;
+    /// ssc.start()?;
+    /// assert_eq!(told.recv().unwrap().1, [1, 2, 3]);
+    /// ssc.stop(Stop::Gracefully)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As `declare`; `Reconfigure` when the context was started.
+    pub fn foreach_rdd<R>(&self, declare: impl FnOnce(Rdd<T>) -> Result<R>) -> Result<()> {
+        declare(Rdd::new(self.clone())).map(|_| ())
+    }
+
+    /// Output: prints the first ten records of each batch to standard output, under its time.
+    ///
+    /// ```no_run
+    /// # fn show(words: tidegate::DStream<String>) -> tidegate::Result<()> {
+    /// words.print()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `Reconfigure` when the context was started.
+    pub fn print(&self) -> Result<()>
+    where
+        T: ExchangeData + std::fmt::Debug,
+    {
+        self.output(&format!("print-{}", self.node.id().0), Print).map(|_| ())
+    }
+
+    /// Output: writes each batch to `output`, named `name`: by its name it is found again after a restart. For whoever writes
+    /// a connector.
+    ///
+    /// # Errors
+    /// `Reconfigure` when the name is taken or the context was started.
+    pub fn output(&self, name: &str, output: impl Output<T>) -> Result<OutputId>
+    where
+        T: ExchangeData,
+    {
+        let id = OutputId::from(name);
+        ops::output(&self.node, id.clone(), Arc::new(output))?;
+        Ok(id)
+    }
+
+    /// As [`output`](DStream::output), for an output whose rows stay on the worker where they are, so that they need not be
+    /// serialisable.
+    ///
+    /// # Errors
+    /// As [`output`](DStream::output).
+    pub fn output_in_place(&self, name: &str, output: impl Output<T>) -> Result<OutputId> {
+        let id = OutputId::from(name);
+        ops::output_in_place(&self.node, id.clone(), Arc::new(output))?;
+        Ok(id)
+    }
+
+    pub(crate) fn foreach_partition<R: Outcome>(
+        &self,
+        f: impl Fn(&Batch, crate::PartitionId, std::vec::IntoIter<T>) -> R + Send + Sync + 'static,
+    ) -> Result<OutputId> {
+        self.output_in_place(&format!("foreach-{}", self.node.id().0), Foreach::partitions(f))
+    }
+
+    pub(crate) fn collect<R: Outcome>(
+        &self,
+        f: impl Fn(&Batch, Vec<T>) -> R + Send + Sync + 'static,
+    ) -> Result<OutputId>
+    where
+        T: ExchangeData,
+    {
+        self.output(&format!("collect-{}", self.node.id().0), Foreach::collected(f))
+    }
+}
+
+/// A stream at the top of the graph. Everything a [`DStream`] can do; and it has a name.
+pub struct InputDStream<T> {
+    stream: DStream<T>,
+    id: StreamId,
+}
+
+impl<T: Data> InputDStream<T> {
+    pub(crate) fn new(ssc: StreamingContext, node: Node<T>, id: StreamId) -> Self {
+        InputDStream { stream: DStream::new(ssc, node), id }
+    }
+
+    /// The stream's name, under which [`Batch::ranges`] gives what a batch takes of it.
+    pub fn stream_id(&self) -> &StreamId {
+        &self.id
+    }
+}
+
+impl<T> Deref for InputDStream<T> {
+    type Target = DStream<T>;
+
+    fn deref(&self) -> &DStream<T> {
+        &self.stream
+    }
+}
