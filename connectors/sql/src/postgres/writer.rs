@@ -1,0 +1,214 @@
+//! Writes the rows of a batch to a PostgreSQL server.
+
+use super::columns::Column;
+use super::failure::failure;
+use super::pool::{Lease, Pool};
+use super::schema::{DIALECT, qualified};
+use crate::memory;
+use crate::row::{SqlKind, SqlRow, SqlType};
+use crate::staging::Rows;
+use crate::table::{Mode, Table, quoted, quoted_list};
+use postgres::types::ToSql;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use tidegate_core::{Batch, BatchId, Error, ErrorKind, PartitionId, Result, Writer};
+
+/// Rows of one statement at most.
+const CHUNK_ROWS_MAX: usize = 5_000;
+/// Bytes of one statement at most, beyond its last row.
+const CHUNK_BYTES_MAX: usize = 4 << 20;
+
+/// Says that partitions hold a batch, if the epoch is still ours. The lock on the row is kept until the commit, so
+/// whoever takes the output over waits for it, and finds the batch.
+const REMEMBER: &str = "WITH fence AS (SELECT FROM tidegate_outputs WHERE output = $1 AND epoch = $2 FOR SHARE) \
+     INSERT INTO tidegate_batches (output, partition, batch, plan) \
+     SELECT $1, part.number, $3, part.plan FROM fence, unnest($4::int4[], $5::text[]) AS part (number, plan) \
+     ON CONFLICT (output, partition) DO UPDATE SET batch = excluded.batch, plan = excluded.plan";
+
+/// Gathers rows into columns and sends them in chunks, in a transaction that is open until the commit.
+pub(super) struct PostgresWriter<T> {
+    pool: Arc<Pool>,
+    lease: Option<Lease>,
+    rows: Rows,
+    epoch: i64,
+    statement: String,
+    columns: Vec<Column>,
+    /// Rows in `columns`.
+    gathered: usize,
+    of: PhantomData<fn(T)>,
+}
+
+impl<T: SqlRow> PostgresWriter<T> {
+    pub(super) fn new(pool: Arc<Pool>, rows: Rows, epoch: i64) -> Self {
+        let statement = statement(&rows.table, &rows.types);
+        let columns = rows.types.iter().map(|of| Column::new(*of)).collect();
+        PostgresWriter { pool, lease: None, rows, epoch, statement, columns, gathered: 0, of: PhantomData }
+    }
+
+    fn gather(&mut self, batch: BatchId, rows: &[T]) -> Result<()> {
+        for row in rows {
+            let columns = &mut self.columns;
+            self.rows.each_value(batch, row, |field, value| columns[field].push(value))?;
+            self.gathered += 1;
+            let bytes: usize = self.columns.iter().map(Column::len_bytes).sum();
+            if self.gathered >= CHUNK_ROWS_MAX || bytes >= CHUNK_BYTES_MAX {
+                self.send(batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the rows that were gathered.
+    fn send(&mut self, batch: BatchId) -> Result<()> {
+        if self.gathered == 0 {
+            return Ok(());
+        }
+        self.begin()?;
+        let place = format!("{}, {}", self.rows.place(batch), self.pool.place());
+        let values: Vec<&(dyn ToSql + Sync)> = self.columns.iter().map(|column| column as _).collect();
+        let session = open_lease(&mut self.lease)?.session()?;
+        session.execute(&self.statement, &values).map_err(|error| failure(&place, &error))?;
+        self.columns.iter_mut().for_each(Column::clear);
+        self.gathered = 0;
+        Ok(())
+    }
+
+    /// Begins the batch's transaction, if it is not open.
+    fn begin(&mut self) -> Result<()> {
+        if let Some(lease) = &mut self.lease {
+            if lease.in_transaction() {
+                return Ok(());
+            }
+            // A server that was restarted between two batches has cost nothing yet: another connection will do.
+            match lease.begin() {
+                Err(error) if error.kind() == ErrorKind::Retry => self.lease = None,
+                done => return done,
+            }
+        }
+        self.lease.insert(self.pool.lease()?).begin()
+    }
+
+    fn remember(&mut self, batch: &Batch, partitions: &[PartitionId]) -> Result<()> {
+        self.begin()?;
+        let place = self.rows.place(batch.id());
+        let number = memory::batch_number(batch.id())?;
+        let places = partitions
+            .iter()
+            .map(|partition| i32::try_from(partition.0))
+            .collect::<Result<Vec<i32>, _>>()
+            .map_err(|_| Error::bug(format!("{place}: a partition beyond 32 bits")))?;
+        let mut plans: Vec<Option<String>> = vec![None; places.len()];
+        if let Some(first) = plans.first_mut() {
+            *first = Some(memory::plan_json(batch.plan())?);
+        }
+        let values: [&(dyn ToSql + Sync); 5] = [&self.rows.output.0, &self.epoch, &number, &places, &plans];
+        let session = open_lease(&mut self.lease)?.session()?;
+        let written = session
+            .execute(REMEMBER, &values)
+            .map_err(|error| failure(&format!("{place}, {}", self.pool.place()), &error))?;
+        if written == places.len() as u64 { Ok(()) } else { Err(memory::taken_over(&place)) }
+    }
+
+    /// What failed is rolled back at once: a commit of a failed transaction would be answered like any other.
+    fn or_give_up(&mut self, done: Result<()>) -> Result<()> {
+        if done.is_err() {
+            self.lease = None;
+        }
+        done
+    }
+}
+
+impl<T: SqlRow> Writer<T> for PostgresWriter<T> {
+    fn write(&mut self, batch: &Batch, _: PartitionId, rows: Vec<T>) -> Result<()> {
+        let done = self.gather(batch.id(), &rows);
+        self.or_give_up(done)
+    }
+
+    fn prepare(&mut self, batch: &Batch, partitions: &[PartitionId]) -> Result<()> {
+        let began = self.lease.as_ref().is_some_and(Lease::in_transaction);
+        if !began && self.gathered == 0 && batch.plan().is_empty() {
+            // An idle stream costs no round trip. Run again, the batch gives nothing again.
+            return Ok(());
+        }
+        let done = self.send(batch.id()).and_then(|()| self.remember(batch, partitions));
+        self.or_give_up(done)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<()> {
+        self.rows.batch_over();
+        let Some(lease) = self.lease.as_mut().filter(|lease| lease.in_transaction()) else { return Ok(()) };
+        lease.commit().map_err(|error| {
+            self.lease = None;
+            // Whatever it was, whether the batch is in is for the next opening to say.
+            Error::retry(error.context(self.rows.place(batch.id())).to_string())
+        })
+    }
+}
+
+fn open_lease(lease: &mut Option<Lease>) -> Result<&mut Lease> {
+    lease.as_mut().ok_or_else(|| Error::bug("PostgreSQL: a statement before the transaction began"))
+}
+
+/// The statement that writes a chunk of rows, given as one array a column.
+fn statement(table: &Table, types: &[SqlType]) -> String {
+    let fields: Vec<String> = (0..types.len()).map(|field| format!("f{field}")).collect();
+    let arrays: Vec<String> = types
+        .iter()
+        .enumerate()
+        .map(|(field, of)| format!("${}::{}[]", field + 1, (DIALECT.type_name)(of.kind)))
+        .collect();
+    let rows = format!("unnest({}) AS rows ({})", arrays.join(", "), fields.join(", "));
+    let insert = format!("INSERT INTO {} AS stored ({})", qualified(table), quoted_list(table.columns()));
+    let keys = quoted_list(table.keys.iter().map(String::as_str));
+    let sets = |set: fn(&str) -> String| -> String {
+        table.values.iter().map(|column| set(&quoted(column))).collect::<Vec<_>>().join(", ")
+    };
+    match table.mode {
+        Mode::Insert => format!("{insert} SELECT * FROM {rows}"),
+        Mode::Upsert if table.values.is_empty() => {
+            format!("{insert} SELECT * FROM {rows} ON CONFLICT ({keys}) DO NOTHING")
+        }
+        Mode::Upsert => {
+            let sets = sets(|column| format!("{column} = excluded.{column}"));
+            format!("{insert} SELECT * FROM {rows} ON CONFLICT ({keys}) DO UPDATE SET {sets}")
+        }
+        Mode::Add => {
+            // A statement may touch a row once, so rows of one key are summed first. The cast refuses a sum that runs over.
+            let (key_fields, value_fields) = fields.split_at(table.keys.len());
+            let sums = value_fields.iter().zip(&types[table.keys.len()..]).map(|(field, of)| match of.kind {
+                SqlKind::Float8 => format!("sum({field})"),
+                _ => format!("sum({field})::{}", (DIALECT.type_name)(of.kind)),
+            });
+            let selected: Vec<String> = key_fields.iter().cloned().chain(sums).collect();
+            let keys_selected = key_fields.join(", ");
+            // A counter that someone has set to NULL counts from 0: NULL + 1 is NULL, and the row would be lost.
+            let sets = sets(|column| format!("{column} = coalesce(stored.{column}, 0) + excluded.{column}"));
+            format!(
+                "{insert} SELECT {} FROM {rows} GROUP BY {keys_selected} ON CONFLICT ({keys}) DO UPDATE SET {sets}",
+                selected.join(", ")
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_one_statement() {
+        let of = |table: &Table| statement(table, &table.types_of::<(String, i64)>(63).unwrap());
+        let rows = "unnest($1::TEXT[], $2::BIGINT[]) AS rows (f0, f1)";
+        assert_eq!(
+            of(&Table::insert("s.t", ["a", "b"])),
+            format!("INSERT INTO \"s\".\"t\" AS stored (\"a\", \"b\") SELECT * FROM {rows}")
+        );
+        assert_eq!(
+            of(&Table::add("t", ["a"], ["b"])),
+            format!(
+                "INSERT INTO \"t\" AS stored (\"a\", \"b\") SELECT f0, sum(f1)::BIGINT FROM {rows} GROUP BY f0 \
+                 ON CONFLICT (\"a\") DO UPDATE SET \"b\" = coalesce(stored.\"b\", 0) + excluded.\"b\""
+            )
+        );
+    }
+}
