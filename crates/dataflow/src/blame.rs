@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::sync::Arc;
+use tidegate_core::Error;
 
 thread_local! {
     static BLAMED: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
@@ -23,6 +24,22 @@ pub(crate) fn blaming<R>(operator: &Arc<str>, function: impl FnOnce() -> R) -> R
     let result = function();
     std::mem::forget(blame);
     result
+}
+
+/// Ends the function of an operator with `error`: the batch fails, and the job stops with it. For functions that return a
+/// result; nothing is printed, unlike with a panic.
+pub fn raise(error: Error) -> ! {
+    std::panic::resume_unwind(Box::new(error))
+}
+
+/// What a function of the job unwound with: an error it gave, or a panic.
+pub(crate) fn unwound(payload: Box<dyn Any + Send>) -> Error {
+    let (operator, text) = panic_text(&*payload);
+    let at = operator.map_or_else(|| "an operator".to_owned(), |name| format!("the function of {name}"));
+    match payload.downcast::<Error>() {
+        Ok(error) => error.context(format!("{at} failed")),
+        Err(_) => Error::user_code(format!("{at} panicked: {text}")),
+    }
 }
 
 /// The text of a panic, with the operator that was blamed on this thread.

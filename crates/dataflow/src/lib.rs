@@ -18,6 +18,7 @@ mod source;
 mod tally;
 mod worker;
 
+pub use blame::raise;
 pub use graph::{Graph, Node, OutputDoor, PartitionCount};
 pub use push::{Data, ExchangeData, Push};
 pub use runtime::TimelyRuntimes;

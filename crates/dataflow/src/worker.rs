@@ -1,6 +1,6 @@
 //! The step loop of one worker: take a plan, step until the probe passes it, report.
 
-use crate::blame::panic_text;
+use crate::blame::unwound;
 use crate::context::WorkerContext;
 use crate::graph::Graph;
 use crate::lower::lower;
@@ -47,12 +47,7 @@ impl WorkerStart {
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tally.fail(error),
-            Err(panic) => {
-                let (operator, text) = panic_text(&*panic);
-                let at = operator
-                    .map_or_else(|| "an operator".to_owned(), |name| format!("the function of {name}"));
-                tally.fail(Error::user_code(format!("{at} panicked: {text}")));
-            }
+            Err(payload) => tally.fail(unwound(payload)),
         }
         for seat in seats {
             let _ = seat.orders.send(WriterOrder::Stop);

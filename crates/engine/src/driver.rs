@@ -7,7 +7,7 @@ use crate::flight::{Flight, Stage};
 use crate::journal::Journal;
 use crate::listener::Listeners;
 use crate::recover::{Remembered, Resume, resume};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -239,10 +239,7 @@ impl Driver {
             (self.may_hand_out() && self.stopping.is_none()).then(|| self.clock.deadline(self.due.next()));
         match deadline.flatten() {
             None => self.received.recv().ok(),
-            Some(deadline) => match self.received.recv_deadline(deadline) {
-                Ok(event) => Some(event),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-            },
+            Some(deadline) => self.received.recv_deadline(deadline).ok(),
         }
     }
 
@@ -296,19 +293,19 @@ impl Driver {
         let delay = Duration::from_millis(self.clock.now().0.saturating_sub(plan.time.0));
         self.flights.push_back(Flight::new(plan.clone(), rerun, delay, begun, now));
         if rerun {
-            self.to_workers(&plan);
+            self.hand_to_workers(&plan);
             return Ok(());
         }
         #[cfg(feature = "sabotage")]
         if crate::sabotage::journal_late() {
-            self.to_workers(&plan);
+            self.hand_to_workers(&plan);
             self.sources_go_on(&plan);
             return Ok(());
         }
         crash_point("before-journal");
         self.journal.planned(&plan)?; // 1 written
         crash_point("journal-unsynced");
-        self.to_workers(&plan); // 2 processing begins, and overlaps the sync
+        self.hand_to_workers(&plan); // 2 processing begins, and overlaps the sync
         self.journal.sync()?; // 3 the batch is decided; only now may it be committed
         crash_point("journal-synced");
         if let Some(flight) = self.flights.back_mut() {
@@ -324,7 +321,7 @@ impl Driver {
         }
     }
 
-    fn to_workers(&mut self, plan: &Arc<BatchPlan>) {
+    fn hand_to_workers(&mut self, plan: &Arc<BatchPlan>) {
         #[cfg(feature = "sabotage")]
         let plan = &crate::sabotage::off_by_one(plan);
         if let Some(runtime) = &mut self.runtime {

@@ -45,6 +45,9 @@ impl Settings {
     }
 }
 
+/// Opens an output for an epoch and tells what it holds.
+pub type OpenOutput = Arc<dyn Fn(&OutputContext) -> Result<Held> + Send + Sync>;
+
 /// An output as the engine needs it.
 #[derive(Clone)]
 pub struct OutputPart {
@@ -55,7 +58,7 @@ pub struct OutputPart {
     /// What it does with a batch that is run again.
     pub delivery: Delivery,
     /// Opens it for an epoch.
-    pub open: Arc<dyn Fn(&OutputContext) -> Result<Held> + Send + Sync>,
+    pub open: OpenOutput,
 }
 
 /// All an engine is made of.

@@ -16,7 +16,7 @@ mod recover;
 mod sabotage;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use engine::{Engine, EngineHandle, EngineParts, OutputPart, Settings, Stop};
+pub use engine::{Engine, EngineHandle, EngineParts, OpenOutput, OutputPart, Settings, Stop};
 pub use info::{BatchInfo, StageTimes};
 pub use journal::{CheckpointHead, Journal};
 pub use listener::{Listeners, StreamingListener};

@@ -63,7 +63,9 @@ impl StreamingContext {
         batch_interval: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<StreamingContext> {
-        if batch_interval < Duration::from_millis(1) || batch_interval.subsec_nanos() % 1_000_000 != 0 {
+        if batch_interval < Duration::from_millis(1)
+            || !batch_interval.subsec_nanos().is_multiple_of(1_000_000)
+        {
             return Err(Error::reconfigure(format!(
                 "a batch interval of {batch_interval:?}: must be a whole number of milliseconds, at least 1"
             )));

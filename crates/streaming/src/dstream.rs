@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::ops::Deref;
 use std::sync::Arc;
 use tidegate_core::Output;
-use tidegate_dataflow::{Node, ops};
+use tidegate_dataflow::{Node, ops, raise};
 
 /// A discretized stream: one dataset of records of type `T` for each batch.
 ///
@@ -73,7 +73,8 @@ impl<T: Data> DStream<T> {
 
     /// Lets `f` emit any number of records for each one, made from a borrow of it if need be: no vector for a line.
     ///
-    /// Not in Spark, whose collector of garbage makes it needless.
+    /// `f` may return nothing or a `Result`; an error fails the batch and stops the job. Not in Spark, whose collector of
+    /// garbage makes it needless.
     ///
     /// ```
     /// # use tidegate::{DStream, testkit::run};
@@ -81,10 +82,12 @@ impl<T: Data> DStream<T> {
     /// let lengths = run(|lines: DStream<String>| lines.flat_map_with(split), [vec!["the tide", "comes"]]);
     /// assert_eq!(lengths, [vec![3, 4, 5]]);
     /// ```
-    pub fn flat_map_with<U: Data>(
+    pub fn flat_map_with<U: Data, R: Outcome>(
         &self,
-        f: impl Fn(T, &mut dyn FnMut(U)) + Send + Sync + 'static,
+        f: impl Fn(T, &mut dyn FnMut(U)) -> R + Send + Sync + 'static,
     ) -> DStream<U> {
+        let f =
+            move |record, out: &mut dyn FnMut(U)| f(record, out).into_result().unwrap_or_else(|e| raise(e));
         self.below(ops::flat_map_with(&self.node, f))
     }
 

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use tidegate_core::{Delivery, Held, Output, OutputContext, Seat, Writer, Writers};
 
-/// What a function of an output may return: nothing, or a `Result` whose error stops the job.
+/// What a function of the job may return: nothing, or a `Result` whose error stops the job.
 pub trait Outcome {
     /// As a result.
     ///
@@ -23,8 +23,12 @@ impl Outcome for () {
 
 impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> Outcome for Result<(), E> {
     fn into_result(self) -> Result<()> {
-        self.map_err(|error| Error::user_code("the function of an output failed").because(error))
+        self.map_err(|error| Error::user_code("error").because(error))
     }
+}
+
+fn failed(error: Error) -> Error {
+    error.context("the function failed")
 }
 
 /// The rows of a batch that fall to one writer, by partition.
