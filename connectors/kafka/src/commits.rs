@@ -41,6 +41,13 @@ impl Committer {
         Committer { settings: Arc::clone(settings), group, client: None, in_flight: false }
     }
 
+    /// Begins to look for the group's coordinator, which takes a second: the first commit need not wait for it.
+    pub(crate) fn connect(&mut self) {
+        if let Err(text) = self.open() {
+            self.warn(&text);
+        }
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         !self.in_flight
     }
@@ -68,14 +75,18 @@ impl Committer {
         }
     }
 
-    fn send(&mut self, offsets: &Offsets) -> Result<(), String> {
+    fn open(&mut self) -> Result<&BaseConsumer<Ear>, String> {
         if self.client.is_none() {
             let mut config = self.settings.client();
             config.set("group.id", &self.group);
             let client = config.create_with_context(Ear::default());
             self.client = Some(client.map_err(|error| self.settings.refusal(&error).to_string())?);
         }
-        let client = self.client.as_ref().expect("opened above");
+        Ok(self.client.as_ref().expect("opened above"))
+    }
+
+    fn send(&mut self, offsets: &Offsets) -> Result<(), String> {
+        let client = self.open()?;
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (name, offset) in offsets {
             let offset = Offset::Offset(i64::try_from(*offset).unwrap_or(i64::MAX));

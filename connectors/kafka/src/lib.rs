@@ -4,6 +4,7 @@ mod cluster;
 mod commits;
 mod context;
 mod cursor;
+mod direct_stream;
 mod known;
 mod loss;
 mod native;
@@ -19,6 +20,7 @@ mod strategy;
 mod topic_partition;
 mod watcher;
 
+pub use direct_stream::{DirectStream, Offsets, create_direct_stream};
 pub use params::Params;
 pub use record::{KafkaRecord, OwnedRecord};
 pub use source::KafkaSource;

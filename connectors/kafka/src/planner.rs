@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, Found};
 use crate::known::{Known, Shared};
-use crate::planning::{self, Beginning, Limit};
+use crate::planning::{self, Beginning};
 use crate::source::Inner;
 use crate::topic_partition::TopicPartition;
 use crate::watcher::Watcher;
@@ -94,11 +94,7 @@ impl Planner for KafkaPlanner {
         if let Some(failure) = state.failure() {
             return Err(failure);
         }
-        let options = &self.source.options;
-        let limit = Limit {
-            records_per_second: options.max_rate_per_partition,
-            min_per_batch: options.min_per_batch,
-        };
+        let limit = self.source.options.limit();
         let ranges = state.ranges(&self.source.open, self.source.settings.read_committed, limit, interval);
         Ok(SourcePlan { stream: self.stream.clone(), ranges })
     }

@@ -1,6 +1,7 @@
 //! What to read and how: Spark's location and consumer strategies, as data.
 
 use crate::params::Params;
+use crate::planning::Limit;
 use crate::topic_partition::TopicPartition;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -69,6 +70,7 @@ pub struct ConsumerStrategy {
     pub(crate) params: Params,
     pub(crate) from_offsets: BTreeMap<TopicPartition, u64>,
     pub(crate) options: Options,
+    pub(crate) name: String,
 }
 
 /// What is not a setting of librdkafka.
@@ -77,11 +79,11 @@ pub(crate) struct Options {
     /// Records per second; `None`: no limit.
     pub(crate) max_rate_per_partition: Option<u64>,
     /// Records per batch, however small the rate makes it.
-    pub(crate) min_per_batch: u64,
+    pub(crate) min_per_batch: Option<u64>,
     pub(crate) fail_on_data_loss: bool,
     pub(crate) measure_ages: bool,
     pub(crate) commit_offsets: bool,
-    pub(crate) discovery: Duration,
+    pub(crate) discovery: Option<Duration>,
     pub(crate) start_timeout: Duration,
 }
 
@@ -89,12 +91,27 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             max_rate_per_partition: None,
-            min_per_batch: 1,
+            min_per_batch: None,
             fail_on_data_loss: true,
             measure_ages: false,
             commit_offsets: true,
-            discovery: Duration::from_secs(5),
+            discovery: None,
             start_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Options {
+    const DISCOVERY: Duration = Duration::from_secs(5);
+
+    pub(crate) fn discovery(&self) -> Duration {
+        self.discovery.unwrap_or(Self::DISCOVERY)
+    }
+
+    pub(crate) fn limit(&self) -> Limit {
+        Limit {
+            records_per_second: self.max_rate_per_partition,
+            min_per_batch: self.min_per_batch.unwrap_or(1),
         }
     }
 }
@@ -128,7 +145,16 @@ impl ConsumerStrategy {
             params: params.into(),
             from_offsets: BTreeMap::new(),
             options: Options::default(),
+            name: "kafka".to_owned(),
         }
+    }
+
+    /// Names the stream: by its name a job finds its offsets again after a restart. Default: `kafka`. A job with two
+    /// direct streams gives one of them a name, and must not change it.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// Begins these partitions at these offsets when the job is new. A job that goes on after a stop does not use them.
@@ -148,7 +174,7 @@ impl ConsumerStrategy {
     /// Takes up to this many records of a partition in a batch even where the rate would allow fewer. Default: 1.
     #[must_use]
     pub fn min_per_batch(mut self, records: u64) -> Self {
-        self.options.min_per_batch = records.max(1);
+        self.options.min_per_batch = Some(records.max(1));
         self
     }
 
@@ -179,7 +205,7 @@ impl ConsumerStrategy {
     /// Looks for new partitions and topics this often. Default: 5 seconds.
     #[must_use]
     pub fn partition_discovery(mut self, every: Duration) -> Self {
-        self.options.discovery = every;
+        self.options.discovery = Some(every);
         self
     }
 

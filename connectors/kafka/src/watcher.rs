@@ -49,7 +49,7 @@ impl Watcher {
         let group = source.settings.group.clone();
         Watcher {
             committer: group.map(|group| Committer::new(&source.settings, group)),
-            next_discovery: Instant::now() + source.options.discovery,
+            next_discovery: Instant::now() + source.options.discovery(),
             source: Arc::clone(source),
             shared: Arc::clone(shared),
             cluster,
@@ -61,6 +61,9 @@ impl Watcher {
 
     /// Runs until the planner is closed.
     pub(crate) fn run(mut self) {
+        if let Some(committer) = &mut self.committer {
+            committer.connect();
+        }
         loop {
             let idle = self.committer.as_ref().is_none_or(Committer::is_idle);
             let rest = if idle { self.rest() } else { LOOK_EVERY };
@@ -128,7 +131,7 @@ impl Watcher {
         let discover = Instant::now() >= self.next_discovery;
         if discover {
             // Set first: a question that fails is not repeated without rest.
-            self.next_discovery = Instant::now() + self.source.options.discovery;
+            self.next_discovery = Instant::now() + self.source.options.discovery();
             self.discover()?;
         }
         if discover || self.wants_ends() {

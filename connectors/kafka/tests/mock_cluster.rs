@@ -1,4 +1,5 @@
 //! Driver and worker against librdkafka's own cluster in this process: no server needed.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod support;
 

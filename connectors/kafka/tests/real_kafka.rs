@@ -2,6 +2,7 @@
 //!
 //! Compiled with the cargo feature `real-kafka` only; the broker's address is in `TIDEGATE_TEST_KAFKA`.
 #![cfg(feature = "real-kafka")]
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod support;
 

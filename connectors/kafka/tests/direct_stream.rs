@@ -1,0 +1,64 @@
+//! A whole job: topic in, direct stream, offsets of each batch out.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod support;
+
+use rdkafka::mocking::MockCluster;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+use support::{PATIENCE, Writer, earliest, numbers};
+use tidegate::{Conf, Stop, StreamingContext};
+use tidegate_kafka::{LocationStrategy, create_direct_stream};
+
+fn context() -> StreamingContext {
+    let conf = Conf::new().set_master("local[2]").set("tidegate.signals", "false");
+    StreamingContext::new(conf, Duration::from_millis(20)).unwrap()
+}
+
+#[test]
+fn each_partition_of_a_batch_is_the_range_of_its_place() {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("lines", 2, 1).unwrap();
+    let at = mock.bootstrap_servers();
+    let writer = Writer::open(&at);
+    writer.write("lines", 0, numbers(0..50));
+    writer.write("lines", 1, numbers(50..70));
+
+    let ssc = context();
+    let strategy = earliest(&at, "lines", &[]).max_rate_per_partition(500);
+    let lines = create_direct_stream(&ssc, LocationStrategy::PreferConsistent, strategy).unwrap();
+    assert_eq!(lines.end_offsets().unwrap().iter().map(|it| it.1).collect::<Vec<_>>(), [50, 20]);
+    let (tell, told) = channel();
+    let offsets = lines.offsets();
+    lines
+        .foreach_rdd(|rdd| {
+            rdd.foreach_partition(move |batch, partition, records| {
+                let range = offsets.of(batch)[partition.0 as usize].clone();
+                let seen: Vec<_> = records.map(|it| (it.partition(), it.offset())).collect();
+                let planned: Vec<_> =
+                    (range.from_offset..range.until_offset).map(|offset| (range.partition, offset)).collect();
+                tell.send((seen == planned, seen.len())).ok();
+            })
+        })
+        .unwrap();
+    ssc.start().unwrap();
+    let mut records = 0;
+    while records < 70 {
+        let (as_planned, count) = told.recv_timeout(PATIENCE).unwrap();
+        assert!(as_planned);
+        assert!(count <= 10, "500 a second are 10 a batch of 20 ms");
+        records += count;
+    }
+    ssc.stop(Stop::Gracefully).unwrap();
+}
+
+#[test]
+fn a_second_stream_is_asked_for_a_name() {
+    let ssc = context();
+    let stream = |strategy| create_direct_stream(&ssc, LocationStrategy::PreferConsistent, strategy);
+    let lines = stream(earliest("127.0.0.1:1", "lines", &[])).unwrap();
+    assert_eq!(lines.stream_id().0, "kafka");
+    let error = stream(earliest("127.0.0.1:1", "words", &[])).err().unwrap().to_string();
+    assert!(error.contains("ConsumerStrategy::named"), "{error}");
+    stream(earliest("127.0.0.1:1", "words", &[]).named("words")).unwrap();
+}
