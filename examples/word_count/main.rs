@@ -1,0 +1,95 @@
+//! The word count over Kafka: totals in a database, each line counted once however often the job is killed.
+//!
+//! `cargo run --release --example word_count -- --brokers 127.0.0.1:9092 --topic lines --checkpoint /tmp/ckpt --out
+//! sqlite:counts.db --until-caught-up`
+
+mod options;
+mod stats;
+mod totals;
+
+use clap::Parser;
+use compact_str::CompactString;
+use options::{Options, Out};
+use std::sync::Arc;
+use tidegate::{BatchInfo, Conf, DStream, Result, Stop, StreamingContext, StreamingListener};
+use tidegate_kafka::{ConsumerStrategy, DirectStream, KafkaRecord, LocationStrategy, Params, create_direct_stream};
+use tidegate_sql::{SaveToSql, Table};
+
+pub(crate) fn main() {
+    let options = Options::parse();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    if let Err(error) = run(options) {
+        eprintln!("word_count: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn run(options: Options) -> Result<()> {
+    let conf = Conf::new().set_app_name("word_count").set_master(&options.master);
+    let ssc = StreamingContext::new(conf, options.batch_interval)?;
+    if let Some(directory) = &options.checkpoint {
+        ssc.checkpoint(directory)?;
+    }
+    let lines = create_direct_stream(&ssc, LocationStrategy::PreferConsistent, strategy(&options))?;
+    let totals = totals::Totals::default();
+    let counts = count_words(&lines);
+    match &options.out {
+        Out::None => totals.keep(&counts)?,
+        Out::Sqlite(file) => drop(counts.save_to_sqlite(file, Table::add("word_counts", ["word"], ["count"]))?),
+        Out::Postgres(url) => drop(counts.save_to_postgres(url, Table::add("word_counts", ["word"], ["count"]))?),
+    }
+    let stats = Arc::new(stats::Stats::default());
+    ssc.add_streaming_listener(stats.clone())?;
+    if options.until_caught_up {
+        ssc.add_streaming_listener(Arc::new(CaughtUp::new(&ssc, &lines)?))?;
+    }
+    ssc.start()?;
+    ssc.await_termination()?;
+    if let Some(file) = &options.stats {
+        stats.write(file, &totals)?;
+    }
+    Ok(())
+}
+
+/// Words are what stands between single spaces. They are kept inline, and a line's text is checked once.
+fn count_words(lines: &DStream<KafkaRecord>) -> DStream<(CompactString, i64)> {
+    let split = |line: KafkaRecord, out: &mut dyn FnMut((CompactString, i64))| -> Result<()> {
+        totals::split_words(line.text()?, |word| out((CompactString::from(word), 1)));
+        Ok(())
+    };
+    lines.flat_map_with(split).reduce_by_key(|a, b| a + b)
+}
+
+fn strategy(options: &Options) -> ConsumerStrategy {
+    let params = Params::new().set("bootstrap.servers", &options.brokers).set("auto.offset.reset", "earliest");
+    let params = options.kafka.iter().fold(params, |params, (key, value)| params.set(key, value));
+    let strategy = ConsumerStrategy::subscribe([options.topic.clone()], params).measure_ages(options.stats.is_some());
+    match options.max_rate_per_partition {
+        Some(rate) => strategy.max_rate_per_partition(rate),
+        None => strategy,
+    }
+}
+
+/// Stops the job once all that was in the topic at the start is counted.
+struct CaughtUp {
+    ssc: StreamingContext,
+    stream: tidegate::StreamId,
+    ends: Vec<(String, u64)>,
+}
+
+impl CaughtUp {
+    fn new(ssc: &StreamingContext, lines: &DirectStream) -> Result<Self> {
+        let ends = lines.end_offsets()?.into_iter().map(|(partition, end)| (partition.to_string(), end)).collect();
+        Ok(CaughtUp { ssc: ssc.clone(), stream: lines.stream_id().clone(), ends })
+    }
+}
+
+impl StreamingListener for CaughtUp {
+    fn on_batch_completed(&self, batch: &BatchInfo) {
+        let ranges = batch.plan.source(&self.stream).map_or(&[][..], |source| &source.ranges);
+        let counted = |(name, end): &(String, u64)| ranges.iter().any(|range| range.partition == *name && range.until >= *end);
+        if self.ends.iter().all(counted) {
+            self.ssc.request_stop(Stop::Gracefully);
+        }
+    }
+}

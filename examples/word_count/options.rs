@@ -1,0 +1,78 @@
+//! What can be said on the command line.
+
+use clap::Parser;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Counts the words of a Kafka topic into a database, exactly once.
+#[derive(Parser)]
+pub(crate) struct Options {
+    /// Brokers to begin with, HOST:PORT[,HOST:PORT].
+    #[arg(long)]
+    pub(crate) brokers: String,
+    /// The topic of lines.
+    #[arg(long)]
+    pub(crate) topic: String,
+    /// Where the journal of batches is kept; without it the database alone knows how far the job is.
+    #[arg(long)]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// sqlite:FILE, postgres:URL, or none: totals in memory only.
+    #[arg(long, default_value = "none")]
+    pub(crate) out: Out,
+    /// local, local[n] or local[*].
+    #[arg(long, default_value = "local[*]")]
+    pub(crate) master: String,
+    /// Length of a batch: 100ms, 2s.
+    #[arg(long, default_value = "100ms", value_parser = duration)]
+    pub(crate) batch_interval: Duration,
+    /// Records a second taken of each partition at most.
+    #[arg(long)]
+    pub(crate) max_rate_per_partition: Option<u64>,
+    /// Ends once all that was in the topic at the start is counted.
+    #[arg(long)]
+    pub(crate) until_caught_up: bool,
+    /// Writes figures of the run to this file, as JSON.
+    #[arg(long)]
+    pub(crate) stats: Option<PathBuf>,
+    /// A setting of the Kafka client, KEY=VALUE; as often as need be.
+    #[arg(long, value_parser = setting)]
+    pub(crate) kafka: Vec<(String, String)>,
+}
+
+/// Where the totals go.
+#[derive(Clone)]
+pub(crate) enum Out {
+    None,
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+impl std::str::FromStr for Out {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Out, String> {
+        match text.split_once(':') {
+            None if text == "none" => Ok(Out::None),
+            Some(("sqlite", file)) if !file.is_empty() => Ok(Out::Sqlite(file.into())),
+            // With or without the prefix, what follows must be a URL: postgres:postgres://... or postgres://...
+            Some(("postgres", url)) if url.starts_with("//") => Ok(Out::Postgres(text.to_owned())),
+            Some(("postgres", url)) if !url.is_empty() => Ok(Out::Postgres(url.to_owned())),
+            _ => Err("must be sqlite:FILE, postgres:URL or none".to_owned()),
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| "must be a number with ms or s".to_owned())?;
+    match &text[digits.len()..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        _ => Err("must end in ms or s".to_owned()),
+    }
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
