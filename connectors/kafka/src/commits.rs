@@ -1,4 +1,7 @@
 //! Offsets committed to Kafka for those who watch the job by them. The job itself never reads them.
+//!
+//! A thread of its own commits and waits for the answer: librdkafka tells the outcome of an asynchronous commit only to a
+//! callback that the `rdkafka` crate does not set (verified in 2.12.1, `rd_kafka_cgrp_propagate_commit_result`).
 
 use crate::context::Ear;
 use crate::params::Settings;
@@ -7,8 +10,13 @@ use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tidegate_core::{Error, Result};
+
+/// How long the last commit of a job is waited for.
+const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Offsets by partition.
 pub(crate) type Offsets = BTreeMap<TopicPartition, u64>;
@@ -28,101 +36,114 @@ impl Asked {
     }
 }
 
-/// Commits in the background, one commit at a time; the newest offsets win.
+/// Commits in the background, one commit at a time. What comes while one is on its way is joined, the newest offset of
+/// each partition winning: at most one offset a partition waits.
 pub(crate) struct Committer {
-    settings: Arc<Settings>,
-    group: String,
-    client: Option<BaseConsumer<Ear>>,
-    in_flight: bool,
+    desk: Arc<Desk>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Desk {
+    work: Mutex<Work>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Work {
+    waiting: Offsets,
+    closing: bool,
+    /// The thread is through with all it will do.
+    ended: bool,
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Committer {
-    pub(crate) fn new(settings: &Arc<Settings>, group: String) -> Self {
-        Committer { settings: Arc::clone(settings), group, client: None, in_flight: false }
+    /// Starts the thread. The group's coordinator is looked for at once: it takes about a second.
+    pub(crate) fn start(settings: &Arc<Settings>, group: &str) -> Result<Self> {
+        let mut config = settings.client();
+        config.set("group.id", group);
+        let client = config.create_with_context(Ear::default()).map_err(|error| settings.refusal(&error))?;
+        let desk = Arc::<Desk>::default();
+        let group = Group { client, settings: Arc::clone(settings), name: group.to_owned() };
+        let theirs = Arc::clone(&desk);
+        let thread = std::thread::Builder::new()
+            .name("kafka-commits".to_owned())
+            .spawn(move || group.run(&theirs))
+            .map_err(|error| Error::reconfigure("can't start a thread").because(error))?;
+        Ok(Committer { desk, thread: Some(thread) })
     }
 
-    /// Begins to look for the group's coordinator, which takes a second: the first commit need not wait for it.
-    pub(crate) fn connect(&mut self) {
-        if let Err(text) = self.open() {
-            self.warn(&text);
+    /// Commits `offsets` soon. Never blocks.
+    pub(crate) fn commit(&self, offsets: Offsets) {
+        self.desk.lock().waiting.extend(offsets);
+        self.desk.changed.notify_all();
+    }
+}
+
+impl Drop for Committer {
+    /// Gives the last commit a short time.
+    fn drop(&mut self) {
+        self.desk.lock().closing = true;
+        self.desk.changed.notify_all();
+        let work = self.desk.lock();
+        let waited = self.desk.changed.wait_timeout_while(work, LAST_COMMIT_TIMEOUT, |work| !work.ended);
+        let ended = waited.unwrap_or_else(PoisonError::into_inner).0.ended;
+        if !ended {
+            // The thread ends by itself when librdkafka gives up, too late to be waited for.
+            log::warn!("Kafka: the last offsets were not committed in time; the job does not need them");
+        } else if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("Kafka: the thread that commits offsets panicked");
         }
     }
+}
 
-    pub(crate) fn is_idle(&self) -> bool {
-        !self.in_flight
-    }
+/// The thread's side.
+struct Group {
+    client: BaseConsumer<Ear>,
+    settings: Arc<Settings>,
+    name: String,
+}
 
-    /// Hears what came back and sends `next` if nothing is on its way. Never blocks.
-    pub(crate) fn step(&mut self, next: &mut Offsets) {
-        self.hear();
-        if self.in_flight || next.is_empty() {
-            return;
-        }
-        let offsets = std::mem::take(next);
-        if let Err(text) = self.send(&offsets) {
-            self.warn(&text);
-        }
-    }
-
-    fn hear(&mut self) {
-        let Some(client) = &self.client else { return };
-        while client.poll(Duration::ZERO).is_some() {}
-        if let Some(outcome) = client.client().context().take_commit() {
-            self.in_flight = false;
-            if let Err(text) = outcome {
-                self.warn(&text);
+impl Group {
+    fn run(self, desk: &Desk) {
+        while let Some(offsets) = next(desk) {
+            if let Err(text) = self.send(&offsets) {
+                let text = self.settings.scrub(&text);
+                // A commit that fails is made good by the next one.
+                log::warn!(
+                    "Kafka: offsets were not committed for group {}: {text}; the job does not need them",
+                    self.name
+                );
             }
+            // Serves librdkafka's own events, which would pile up.
+            while self.client.poll(Duration::ZERO).is_some() {}
         }
+        desk.lock().ended = true;
+        desk.changed.notify_all();
     }
 
-    fn open(&mut self) -> Result<&BaseConsumer<Ear>, String> {
-        if self.client.is_none() {
-            let mut config = self.settings.client();
-            config.set("group.id", &self.group);
-            let client = config.create_with_context(Ear::default());
-            self.client = Some(client.map_err(|error| self.settings.refusal(&error).to_string())?);
-        }
-        Ok(self.client.as_ref().expect("opened above"))
-    }
-
-    fn send(&mut self, offsets: &Offsets) -> Result<(), String> {
-        let client = self.open()?;
+    fn send(&self, offsets: &Offsets) -> Result<(), String> {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (name, offset) in offsets {
             let offset = Offset::Offset(i64::try_from(*offset).unwrap_or(i64::MAX));
             list.add_partition_offset(&name.topic, name.partition, offset)
                 .map_err(|error| error.to_string())?;
         }
-        client.commit(&list, CommitMode::Async).map_err(|error| error.to_string())?;
-        self.in_flight = true;
-        Ok(())
+        self.client.commit(&list, CommitMode::Sync).map_err(|error| error.to_string())
     }
+}
 
-    /// A commit that fails is made good by the next one, and the job does not rest on it.
-    fn warn(&self, text: &str) {
-        let text = self.settings.scrub(text);
-        log::warn!(
-            "Kafka: offsets were not committed for group {}: {text}; the job does not need them",
-            self.group
-        );
-    }
-
-    /// Gives the last commit until `deadline`.
-    pub(crate) fn close(mut self, mut last: Offsets, deadline: Instant) {
-        self.step(&mut last);
-        while (self.in_flight || !last.is_empty()) && Instant::now() < deadline {
-            if let Some(client) = &self.client {
-                client.poll(Duration::from_millis(10));
-            }
-            self.step(&mut last);
-            if self.client.is_none() {
-                return;
-            }
-        }
-        if self.in_flight {
-            self.warn("no answer before the end of the job");
-            // Closing waits for the answer, however long that takes: not on this thread.
-            std::thread::spawn(move || drop(self.client));
-        }
-    }
+/// What to commit next; `None` when there is no more and the job ends.
+fn next(desk: &Desk) -> Option<Offsets> {
+    let wait = desk.changed.wait_while(desk.lock(), |work| work.waiting.is_empty() && !work.closing);
+    let mut work = wait.unwrap_or_else(PoisonError::into_inner);
+    Some(std::mem::take(&mut work.waiting)).filter(|offsets| !offsets.is_empty())
 }

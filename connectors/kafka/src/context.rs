@@ -4,8 +4,7 @@
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -17,8 +16,6 @@ pub(crate) struct Ear {
     /// The newest error of any kind, for the text of a time-out.
     newest: Mutex<Option<String>>,
     away: AtomicBool,
-    /// The outcome of the newest commit that has come back.
-    commit: Mutex<Option<Result<(), String>>>,
 }
 
 impl Ear {
@@ -37,11 +34,6 @@ impl Ear {
         if self.away.swap(false, Ordering::Relaxed) {
             log::info!("Kafka: the broker is back");
         }
-    }
-
-    /// The outcome of a commit, once.
-    pub(crate) fn take_commit(&self) -> Option<Result<(), String>> {
-        lock(&self.commit).take()
     }
 }
 
@@ -99,8 +91,4 @@ impl ClientContext for Ear {
     }
 }
 
-impl ConsumerContext for Ear {
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        *lock(&self.commit) = Some(result.map_err(|error| error.to_string()));
-    }
-}
+impl ConsumerContext for Ear {}

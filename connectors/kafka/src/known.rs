@@ -1,6 +1,5 @@
 //! What the driver knows of each partition, shared between planning and the background thread. Held for moments only.
 
-use crate::commits::Offsets;
 use crate::planning::{self, Limit};
 use crate::registry::OpenQueues;
 use crate::topic_partition::TopicPartition;
@@ -37,8 +36,6 @@ pub(crate) struct State {
     pub(crate) partitions: Vec<Known>,
     /// Why the job can't go on.
     pub(crate) failure: Option<(ErrorKind, String)>,
-    /// What is to be committed next; empty: nothing.
-    pub(crate) commit: Offsets,
     pub(crate) closing: bool,
 }
 
@@ -86,21 +83,15 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the background thread.
-    pub(crate) fn wake(&self) {
+    /// Ends the background thread.
+    pub(crate) fn close(&self) {
+        self.lock().closing = true;
         self.changed.notify_all();
     }
 
-    /// Waits up to `timeout` for a wake, unless there is something to do already.
-    pub(crate) fn rest(
-        &self,
-        timeout: Duration,
-        nothing_to_do: impl Fn(&State) -> bool,
-    ) -> MutexGuard<'_, State> {
-        let state = self.lock();
-        if !nothing_to_do(&state) {
-            return state;
-        }
-        self.changed.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0
+    /// Waits for `timeout`, or until the job ends; says whether it does.
+    pub(crate) fn rest(&self, timeout: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(self.lock(), timeout, |state| !state.closing);
+        waited.unwrap_or_else(PoisonError::into_inner).0.closing
     }
 }

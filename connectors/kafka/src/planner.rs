@@ -1,6 +1,7 @@
 //! The driver's side: cuts the next batch from what is known. Never waits for Kafka once the job runs.
 
 use crate::cluster::{Cluster, Found};
+use crate::commits::Committer;
 use crate::known::{Known, Shared};
 use crate::planning::{self, Beginning};
 use crate::source::Inner;
@@ -20,6 +21,7 @@ pub(crate) struct KafkaPlanner {
     cluster: Option<Cluster>,
     found: Found,
     watcher: Option<JoinHandle<()>>,
+    committer: Option<Committer>,
 }
 
 impl KafkaPlanner {
@@ -34,6 +36,7 @@ impl KafkaPlanner {
             cluster: Some(cluster),
             found,
             watcher: None,
+            committer: None,
         })
     }
 
@@ -64,9 +67,9 @@ impl KafkaPlanner {
     }
 
     fn stop(&mut self) {
+        self.committer = None;
         let Some(watcher) = self.watcher.take() else { return };
-        self.shared.lock().closing = true;
-        self.shared.wake();
+        self.shared.close();
         if watcher.join().is_err() {
             log::error!("Kafka: the background thread of {} panicked", self.stream);
         }
@@ -81,6 +84,8 @@ impl Planner for KafkaPlanner {
             log::info!("Kafka: {} is read from offset {}", it.name, it.position);
         }
         self.shared.lock().partitions = known;
+        let group = self.source.settings.group.as_deref();
+        self.committer = group.map(|group| Committer::start(&self.source.settings, group)).transpose()?;
         let watcher = Watcher::new(&self.source, &self.shared, cluster);
         let named = std::thread::Builder::new().name(format!("kafka-{}", self.stream));
         let thread = named.spawn(move || watcher.run());
@@ -108,16 +113,13 @@ impl Planner for KafkaPlanner {
     }
 
     fn committed(&mut self, _batch: &BatchPlan, plan: &SourcePlan) {
-        if self.source.settings.group.is_none() {
-            return;
-        }
+        let Some(committer) = &self.committer else { return };
         let mut offsets = self.source.asked.take();
         if self.source.options.commit_offsets {
             offsets.extend(planning::positions(plan).unwrap_or_default());
         }
         if !offsets.is_empty() {
-            self.shared.lock().commit.extend(offsets);
-            self.shared.wake();
+            committer.commit(offsets);
         }
     }
 

@@ -120,8 +120,7 @@ impl KafkaReader {
 
     /// Nothing came: look for the reasons that no record will ever tell.
     fn nothing_came(&mut self) -> Result<()> {
-        // Serves librdkafka's own events (errors, log lines); records come by the queues of the partitions.
-        while self.client.poll(Duration::ZERO).is_some() {}
+        self.serve_events();
         if let Some(text) = self.client.client().context().refused() {
             return Err(refused(&self.settings, &text));
         }
@@ -137,6 +136,11 @@ impl KafkaReader {
         Ok(())
     }
 
+    /// Serves librdkafka's own events (errors, log lines), which would pile up; records come by the partitions' queues.
+    fn serve_events(&self) {
+        while self.client.poll(Duration::ZERO).is_some() {}
+    }
+
     fn unfinished(&self) -> Vec<usize> {
         self.batch.iter().copied().filter(|place| !self.partitions[*place].is_done()).collect()
     }
@@ -144,6 +148,7 @@ impl KafkaReader {
 
 impl Reader<KafkaRecord> for KafkaReader {
     fn start(&mut self, ranges: &[(PartitionId, SourceRange)]) -> Result<()> {
+        self.serve_events();
         self.batch.clear();
         for (id, range) in ranges {
             let place = self.place(&range.partition, range.from)?;

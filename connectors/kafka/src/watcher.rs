@@ -1,11 +1,10 @@
 //! The driver's background thread: asks Kafka what planning must not wait for.
 //!
 //! It learns ends where no fetch of this process tells them (no reader yet, a reader in another process, and
-//! `read_committed`, whose last stable offset librdkafka tells nobody), finds new partitions, notices topics that are
-//! gone or were made again, and commits offsets.
+//! `read_committed`, whose last stable offset librdkafka tells nobody), finds new partitions, and notices
+//! topics that are gone or were made again.
 
 use crate::cluster::{Cluster, Ends};
-use crate::commits::{Committer, Offsets};
 use crate::known::{Known, Shared};
 use crate::loss;
 use crate::registry::OpenQueues;
@@ -17,9 +16,7 @@ use std::time::{Duration, Instant};
 use tidegate_core::{Error, ErrorKind, Result};
 
 /// Longest wait for one answer.
-const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the last commit of a job is waited for.
-const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often ends are asked for while no fetch tells them.
 const ENDS_EVERY: Duration = Duration::from_millis(20);
 /// How often it is looked whether a fetch saw more than the last stable offset covers. Costs no round trip.
@@ -35,7 +32,6 @@ pub(crate) struct Watcher {
     source: Arc<Inner>,
     shared: Arc<Shared>,
     cluster: Cluster,
-    committer: Option<Committer>,
     next_discovery: Instant,
     asked_at: Option<Instant>,
     /// The high watermarks that fetches had told when ends were last asked for.
@@ -46,9 +42,7 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     pub(crate) fn new(source: &Arc<Inner>, shared: &Arc<Shared>, cluster: Cluster) -> Self {
-        let group = source.settings.group.clone();
         Watcher {
-            committer: group.map(|group| Committer::new(&source.settings, group)),
             next_discovery: Instant::now() + source.options.discovery(),
             source: Arc::clone(source),
             shared: Arc::clone(shared),
@@ -61,43 +55,12 @@ impl Watcher {
 
     /// Runs until the planner is closed.
     pub(crate) fn run(mut self) {
-        if let Some(committer) = &mut self.committer {
-            committer.connect();
-        }
-        loop {
-            let idle = self.committer.as_ref().is_none_or(Committer::is_idle);
-            let rest = if idle { self.rest() } else { LOOK_EVERY };
-            let (closing, mut commit) = {
-                let mut state =
-                    self.shared.rest(rest, |state| !state.closing && (!idle || state.commit.is_empty()));
-                (state.closing, std::mem::take(&mut state.commit))
-            };
-            if closing {
-                return self.close(commit);
-            }
-            if let Some(committer) = &mut self.committer {
-                committer.step(&mut commit);
-                self.put_back(commit);
-            }
+        while !self.shared.rest(self.rest()) {
             match self.round() {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Retry => log::debug!("{error}; asking again"),
                 Err(error) => self.fail(&error),
             }
-        }
-    }
-
-    /// What could not be sent yet waits, unless newer offsets have come.
-    fn put_back(&self, unsent: Offsets) {
-        let mut state = self.shared.lock();
-        for (name, offset) in unsent {
-            state.commit.entry(name).or_insert(offset);
-        }
-    }
-
-    fn close(self, last: Offsets) {
-        if let Some(committer) = self.committer {
-            committer.close(last, Instant::now() + LAST_COMMIT_TIMEOUT);
         }
     }
 

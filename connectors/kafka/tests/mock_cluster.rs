@@ -185,8 +185,12 @@ fn offsets_are_committed_after_the_batch() {
     Writer::open(&at).write("lines", 0, numbers(0..10));
     let mut job = Job::start(earliest(&at, "lines", &[("group.id", "g")]), None).unwrap();
     job.batches_until(10).unwrap();
+    Writer::open(&at).write("lines", 0, numbers(10..15));
+    job.batches_until(5).unwrap();
+    let started = Instant::now();
     job.planner.close();
-    assert_eq!(committed(&at, "g"), Offset::Offset(10));
+    assert!(started.elapsed() < Duration::from_millis(1900), "the last commit was answered, not given up");
+    assert_eq!(committed(&at, "g"), Offset::Offset(15));
 
     let mut job =
         Job::start(earliest(&at, "lines", &[("group.id", "h")]).commit_offsets(false), None).unwrap();
@@ -270,4 +274,23 @@ fn a_reader_that_is_sent_beyond_the_log_says_so() {
             assert_eq!(error.kind(), ErrorKind::DataLost);
         }
     }
+}
+
+#[test]
+fn a_job_ends_soon_though_the_broker_is_away() {
+    let (mock, at) = mock("lines", 1);
+    Writer::open(&at).write("lines", 0, numbers(0..10));
+    let mut job = Job::start(earliest(&at, "lines", &[("group.id", "g")]), None).unwrap();
+    mock.broker_down(1).unwrap();
+    job.source.commit_async(&[tidegate_kafka::OffsetRange::new("lines", 0, 0, 4)]);
+    let plan = job.planner.plan(Duration::from_secs(1)).unwrap();
+    let batch = tidegate_core::BatchPlan {
+        id: tidegate_core::BatchId::FIRST,
+        time: tidegate_core::BatchTime(0),
+        sources: vec![plan.clone()],
+    };
+    job.planner.committed(&batch, &plan);
+    let started = Instant::now();
+    drop(job);
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
 }
