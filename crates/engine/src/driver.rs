@@ -8,6 +8,7 @@ use crate::journal::Journal;
 use crate::listener::Listeners;
 use crate::recover::{Remembered, Resume, resume};
 use crossbeam_channel::{Receiver, Sender};
+use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +110,17 @@ impl Driver {
         let result = result.and(self.journal.sync());
         self.listeners.stopped(result.as_ref().err());
         result
+    }
+
+    /// A planner, an output or the engine itself panicked on this thread. Nothing is committed after that, and
+    /// whoever waits for the end is told.
+    pub(crate) fn panicked(&mut self, panic: &(dyn Any + Send)) -> Error {
+        let text =
+            panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+        let error = Error::bug(format!("the driver panicked: {}", text.unwrap_or("a panic without a text")));
+        self.runtime = None;
+        self.listeners.stopped(Some(&error));
+        error
     }
 
     /// Opens the outputs, decides how to go on, starts the workers.
@@ -377,8 +389,11 @@ impl Driver {
         }
         self.journal.committed(batch)?; // 1 durable with the next plan
         crash_point("journal-committed");
-        for ((_, planner), source) in self.planners.iter_mut().zip(&flight.plan.sources) {
-            planner.committed(&flight.plan, source); // 2 sources are told
+        for (stream, planner) in &mut self.planners {
+            // By name: a batch that is run again may have been planned by a program that built its inputs otherwise.
+            if let Some(source) = flight.plan.source(stream) {
+                planner.committed(&flight.plan, source); // 2 sources are told
+            }
         }
         crash_point("sources-told");
         let now = self.clock.elapsed();

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::driver::{Driver, Event};
 use crate::listener::{Listeners, StreamingListener};
 use crossbeam_channel::{Sender, unbounded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -118,7 +119,10 @@ impl Engine {
         let outcome = Arc::new(Outcome::default());
         let told = outcome.clone();
         let drive = move || {
-            let result = driver.drive();
+            let result = catch_unwind(AssertUnwindSafe(|| driver.drive()));
+            let result = result.unwrap_or_else(|panic| Err(driver.panicked(&*panic)));
+            // Whoever waits for the end may use the directory and the outputs again: they are let go first.
+            drop(driver);
             *told.ended.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(result.map_err(|error| (error.kind(), error.to_string())));
             told.changed.notify_all();
