@@ -1,6 +1,6 @@
 //! Figures of a run, from what a listener is told.
 
-use crate::totals::Totals;
+use super::totals::Totals;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -91,7 +91,8 @@ impl Stats {
             "peak_rss_mib": peak_rss_mib(),
             "checksum": { "words": words, "distinct": distinct, "hash": hash },
         });
-        let refused = |e| Error::reconfigure(format!("{}: can't write the figures", file.display())).because(e);
+        let refused =
+            |e| Error::reconfigure(format!("{}: can't write the figures", file.display())).because(e);
         std::fs::write(file, format!("{stats:#}\n")).map_err(refused)
     }
 }
