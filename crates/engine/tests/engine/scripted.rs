@@ -1,0 +1,267 @@
+//! A runtime that does nothing by itself: the test sees each order and makes each report.
+
+use crate::fake::INTERVAL;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tidegate_core::{
+    BatchId, BatchPlan, BatchReport, Delivery, EpochStart, Error, Held, Planner, RecordAges, Result, Runtime,
+    RuntimeEvent, RuntimeFactory, SourcePlan, SourceRange, StreamId,
+};
+use tidegate_engine::{
+    BatchInfo, Engine, EngineHandle, EngineParts, ManualClock, OutputPart, Settings, StreamingListener,
+};
+
+/// What the engine asks of its runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// An epoch begins with this number and this first batch.
+    Epoch(u64, u64),
+    /// Run a batch of this number and time in seconds.
+    Run(u64, u64),
+    Commit(u64),
+    /// The epoch of that number is over.
+    Over(u64),
+}
+
+/// What listeners are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// This batch is committed; whether it was run again.
+    Completed(u64, bool),
+    Retry(String),
+    Stopped(Option<String>),
+}
+
+type Report = Arc<dyn Fn(RuntimeEvent) + Send + Sync>;
+
+/// A job whose runtime the test plays.
+pub(crate) struct Script {
+    pub(crate) engine: EngineHandle,
+    pub(crate) clock: ManualClock,
+    orders: Receiver<Order>,
+    told: Receiver<Told>,
+    committed: Receiver<(StreamId, SourcePlan)>,
+    plans: Arc<Mutex<Vec<Arc<BatchPlan>>>>,
+    reports: Arc<Mutex<Vec<Report>>>,
+}
+
+/// What a script starts with.
+pub(crate) struct Opening<'a> {
+    pub(crate) checkpoint: Option<&'a Path>,
+    pub(crate) in_flight: usize,
+    pub(crate) retry_pause: Duration,
+    /// Names of the inputs. Each batch takes one record of each.
+    pub(crate) inputs: &'a [&'a str],
+    /// What stands behind an input's name in that of its partition.
+    pub(crate) suffix: String,
+    pub(crate) second: u64,
+    pub(crate) panics: bool,
+}
+
+impl Default for Opening<'_> {
+    fn default() -> Self {
+        Opening {
+            checkpoint: None,
+            in_flight: 1,
+            retry_pause: Duration::ZERO,
+            inputs: &["lines"],
+            suffix: "-0".to_owned(),
+            second: 100,
+            panics: false,
+        }
+    }
+}
+
+impl Script {
+    pub(crate) fn start(opening: &Opening<'_>) -> Result<Script> {
+        let mut settings = Settings::new("scripted", INTERVAL);
+        settings.checkpoint = opening.checkpoint.map(Path::to_owned);
+        settings.batches_in_flight_max = opening.in_flight;
+        settings.retry_pause = opening.retry_pause;
+        settings.retry_pause_max = opening.retry_pause;
+        let ((order, orders), (tell, told), (commit, committed)) = (channel(), channel(), channel());
+        let (plans, reports) = (Arc::default(), Arc::default());
+        let clock = ManualClock::at(opening.second * 1000);
+        let planner = |name: &&str| {
+            let planner = OneByOne {
+                stream: StreamId::from(*name),
+                partition: format!("{name}{}", opening.suffix),
+                at: 0,
+                tell: commit.clone(),
+                panics: opening.panics,
+            };
+            (planner.stream.clone(), Box::new(planner) as Box<dyn Planner>)
+        };
+        let output = OutputPart {
+            id: "seen".into(),
+            describe: "the test".to_owned(),
+            delivery: Delivery::AtLeastOnce,
+            open: Arc::new(|_| Ok(Held::default())),
+        };
+        let runtimes = Played { order, plans: Arc::clone(&plans), reports: Arc::clone(&reports) };
+        let engine = Engine::start(EngineParts {
+            settings,
+            planners: opening.inputs.iter().map(planner).collect(),
+            outputs: vec![output],
+            runtimes: Box::new(runtimes),
+            clock: Arc::new(clock.clone()),
+            listeners: vec![Arc::new(Tell(Mutex::new(tell)))],
+        })?;
+        Ok(Script { engine, clock, orders, told, committed, plans, reports })
+    }
+
+    /// The next order.
+    pub(crate) fn order(&self) -> Order {
+        self.orders.recv().unwrap()
+    }
+
+    /// The next thing that is told.
+    pub(crate) fn told(&self) -> Told {
+        self.told.recv().unwrap()
+    }
+
+    /// The next input that is told that its part of a batch is committed, and which part.
+    pub(crate) fn input_told(&self) -> (StreamId, SourcePlan) {
+        self.committed.recv().unwrap()
+    }
+
+    /// Every order that is left, once the engine has ended.
+    pub(crate) fn orders_left(&self) -> Vec<Order> {
+        self.orders.try_iter().collect()
+    }
+
+    pub(crate) fn plan(&self, place: usize) -> BatchPlan {
+        BatchPlan::clone(&self.plans.lock().unwrap()[place])
+    }
+
+    /// Moves the clock by `batches`.
+    pub(crate) fn advance(&self, batches: u32) {
+        self.clock.advance(INTERVAL * batches);
+    }
+
+    /// Reports as the runtime of `epoch`.
+    pub(crate) fn report(&self, epoch: usize, event: RuntimeEvent) {
+        let report = self.reports.lock().unwrap()[epoch - 1].clone();
+        report(event);
+    }
+
+    pub(crate) fn processed(&self, epoch: usize, batch: u64) {
+        let report = BatchReport { batch: BatchId(batch), records: 1, ages: RecordAges::default() };
+        self.report(epoch, RuntimeEvent::Processed(report));
+    }
+
+    pub(crate) fn prepared(&self, epoch: usize, batch: u64) {
+        self.report(epoch, RuntimeEvent::Prepared(BatchId(batch)));
+    }
+
+    pub(crate) fn committed(&self, epoch: usize, batch: u64) {
+        self.report(epoch, RuntimeEvent::Committed(BatchId(batch)));
+    }
+
+    pub(crate) fn failed(&self, epoch: usize, error: Error) {
+        self.report(epoch, RuntimeEvent::Failed(error));
+    }
+
+    /// Plays the runtime of `epoch` for `batch`, which was ordered.
+    pub(crate) fn through(&self, epoch: usize, batch: u64) {
+        self.processed(epoch, batch);
+        self.prepared(epoch, batch);
+        assert_eq!(self.order(), Order::Commit(batch));
+        self.committed(epoch, batch);
+    }
+
+    /// How the job ended.
+    pub(crate) fn end(&self) -> Result<()> {
+        self.engine.await_end(None).unwrap()
+    }
+}
+
+struct OneByOne {
+    stream: StreamId,
+    partition: String,
+    at: u64,
+    tell: Sender<(StreamId, SourcePlan)>,
+    panics: bool,
+}
+
+impl Planner for OneByOne {
+    fn resume(&mut self, last: Option<&SourcePlan>) -> Result<()> {
+        self.at = last.map_or(0, |last| last.ranges[0].until);
+        Ok(())
+    }
+
+    fn plan(&mut self, _: Duration) -> Result<SourcePlan> {
+        assert!(!self.panics, "the input lost its mind");
+        let range = SourceRange::new(self.partition.clone(), self.at, self.at + 1);
+        Ok(SourcePlan { stream: self.stream.clone(), ranges: vec![range] })
+    }
+
+    fn planned(&mut self, plan: &SourcePlan) {
+        self.at = plan.ranges[0].until;
+    }
+
+    fn committed(&mut self, _: &BatchPlan, plan: &SourcePlan) {
+        let _ = self.tell.send((self.stream.clone(), plan.clone()));
+    }
+}
+
+struct Played {
+    order: Sender<Order>,
+    plans: Arc<Mutex<Vec<Arc<BatchPlan>>>>,
+    reports: Arc<Mutex<Vec<Report>>>,
+}
+
+impl RuntimeFactory for Played {
+    fn start(&mut self, start: EpochStart) -> Result<Box<dyn Runtime>> {
+        self.reports.lock().unwrap().push(start.events);
+        let _ = self.order.send(Order::Epoch(start.epoch, start.first.0));
+        Ok(Box::new(Playing { epoch: start.epoch, order: self.order.clone(), plans: self.plans.clone() }))
+    }
+}
+
+struct Playing {
+    epoch: u64,
+    order: Sender<Order>,
+    plans: Arc<Mutex<Vec<Arc<BatchPlan>>>>,
+}
+
+impl Runtime for Playing {
+    fn run(&mut self, plan: Arc<BatchPlan>) {
+        self.plans.lock().unwrap().push(plan.clone());
+        let _ = self.order.send(Order::Run(plan.id.0, plan.time.0 / 1000));
+    }
+
+    fn commit(&mut self, batch: BatchId) {
+        let _ = self.order.send(Order::Commit(batch.0));
+    }
+}
+
+impl Drop for Playing {
+    fn drop(&mut self) {
+        let _ = self.order.send(Order::Over(self.epoch));
+    }
+}
+
+struct Tell(Mutex<Sender<Told>>);
+
+impl Tell {
+    fn send(&self, told: Told) {
+        let _ = self.0.lock().unwrap().send(told);
+    }
+}
+
+impl StreamingListener for Tell {
+    fn on_batch_completed(&self, batch: &BatchInfo) {
+        self.send(Told::Completed(batch.id().0, batch.rerun));
+    }
+
+    fn on_retry(&self, error: &str) {
+        self.send(Told::Retry(error.to_owned()));
+    }
+
+    fn on_stopped(&self, error: Option<&str>) {
+        self.send(Told::Stopped(error.map(str::to_owned)));
+    }
+}
