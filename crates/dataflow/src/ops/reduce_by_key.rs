@@ -4,8 +4,7 @@ use crate::blame::blaming;
 use crate::graph::Node;
 use crate::lower::{CHUNK_ROWS_MAX, Edge, Owner, Receive, Segment};
 use crate::push::{ExchangeData, Next, Push};
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
+use hashbrown::HashTable;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
@@ -53,36 +52,39 @@ where
     node
 }
 
-/// Values by key.
+/// Values by key. A record is looked up where it lies: a key that is there already is never moved.
 struct Table<K, V, F> {
-    values: HashMap<K, Option<V>, Hasher>,
+    rows: HashTable<(K, V)>,
     f: Arc<F>,
     name: Arc<str>,
 }
 
-impl<K: Hash + Eq, V, F: Fn(V, V) -> V> Table<K, V, F> {
+impl<K: Hash + Eq, V: Clone, F: Fn(V, V) -> V> Table<K, V, F> {
     fn new(f: Arc<F>, name: Arc<str>) -> Self {
-        Table { values: HashMap::with_hasher(Hasher), f, name }
+        Table { rows: HashTable::new(), f, name }
     }
 
     #[inline]
-    fn add(&mut self, key: K, value: V) {
-        match self.values.entry(key) {
-            Entry::Vacant(entry) => {
-                entry.insert(Some(value));
+    fn add(&mut self, row: (K, V)) {
+        let hash = Hasher.hash_one(&row.0);
+        match self.rows.find_entry(hash, |known| known.0 == row.0) {
+            // A value that owns nothing is reduced in its place.
+            Ok(mut known) if !std::mem::needs_drop::<V>() => {
+                let total = &mut known.get_mut().1;
+                *total = blaming(&self.name, || (self.f)(total.clone(), row.1));
             }
-            Entry::Occupied(mut entry) => {
-                let slot = entry.get_mut();
-                // Empty only while `f` runs; a panic in it ends the epoch.
-                if let Some(before) = slot.take() {
-                    *slot = Some(blaming(&self.name, || (self.f)(before, value)));
-                }
+            Ok(known) => {
+                let ((key, before), place) = known.remove();
+                place.insert((key, blaming(&self.name, || (self.f)(before, row.1))));
+            }
+            Err(_) => {
+                self.rows.insert_unique(hash, row, |known| Hasher.hash_one(&known.0));
             }
         }
     }
 
     fn drain(&mut self) -> impl Iterator<Item = (K, V)> + '_ {
-        self.values.drain().filter_map(|(key, value)| value.map(|value| (key, value)))
+        self.rows.drain()
     }
 }
 
@@ -120,9 +122,9 @@ where
     fn open(&mut self, _: &Batch, _: PartitionId) {}
 
     #[inline]
-    fn push(&mut self, (key, value): (K, V)) {
-        self.table.add(key, value);
-        if self.table.values.len() >= COMBINED_KEYS_MAX {
+    fn push(&mut self, record: (K, V)) {
+        self.table.add(record);
+        if self.table.rows.len() >= COMBINED_KEYS_MAX {
             self.send();
         }
     }
@@ -146,7 +148,7 @@ impl<K: ExchangeData + Hash + Eq, V: ExchangeData, F: Fn(V, V) -> V> Receive<(K,
     fn chunk(&mut self, _: &Batch, partition: PartitionId, rows: Vec<(K, V)>) {
         let table =
             self.totals.get_mut(&partition).expect("an exchange brings only partitions of this worker");
-        rows.into_iter().for_each(|(key, value)| table.add(key, value));
+        rows.into_iter().for_each(|row| table.add(row));
     }
 
     fn flush(&mut self, batch: &Batch) {
