@@ -1,7 +1,7 @@
 //! What all operators of one worker share.
 
 use crate::output::WriterSeat;
-use crate::tally::Tally;
+use crate::tally::Reports;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -16,7 +16,7 @@ pub(crate) struct WorkerContext {
     pub(crate) workers: usize,
     pub(crate) first: BatchId,
     pub(crate) held: Arc<BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>>,
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) tally: Arc<dyn Reports>,
     current: RefCell<Option<Batch>>,
     activators: RefCell<Vec<Activator>>,
     failure: RefCell<Option<Error>>,
@@ -32,7 +32,7 @@ impl WorkerContext {
         workers: usize,
         first: BatchId,
         held: Arc<BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>>,
-        tally: Arc<Tally>,
+        tally: Arc<dyn Reports>,
     ) -> Rc<WorkerContext> {
         Rc::new(WorkerContext {
             worker,

@@ -2,6 +2,7 @@
 
 use crate::lower::{Lowering, Segment};
 use crate::push::{FanOut, Next};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,23 @@ type OpenOutput = Arc<dyn Fn(&OutputContext) -> Result<Held> + Send + Sync>;
 pub struct Graph {
     shared: Arc<Shared>,
     inputs: Arc<Mutex<Vec<Input>>>,
+}
+
+/// A graph as far as it can be compared: two processes that built different ones must not exchange records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GraphShape {
+    operators: u32,
+    inputs: Vec<StreamId>,
+    outputs: Vec<OutputId>,
+}
+
+impl fmt::Display for GraphShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let inputs = names(self.inputs.iter().map(ToString::to_string).collect());
+        let outputs = names(self.outputs.iter().map(ToString::to_string).collect());
+        write!(f, "{} operators, inputs {inputs}, outputs {outputs}", self.operators)
+    }
 }
 
 #[derive(Default)]
@@ -88,6 +106,15 @@ impl Graph {
 
     fn used_inputs(&self) -> Vec<Input> {
         lock(&self.inputs).iter().filter(|input| input.used.get()).cloned().collect()
+    }
+
+    /// What must be the same in all processes of a job.
+    pub(crate) fn shape(&self) -> GraphShape {
+        GraphShape {
+            operators: self.shared.operators.load(Ordering::Acquire),
+            inputs: self.used_inputs().into_iter().map(|input| input.stream).collect(),
+            outputs: lock(&self.shared.outputs).iter().map(|output| output.id.clone()).collect(),
+        }
     }
 
     pub(crate) fn lower(&self, lowering: &mut Lowering<'_>) {

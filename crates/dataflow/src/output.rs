@@ -6,7 +6,7 @@
 use crate::blame::panic_text;
 use crate::context::WorkerContext;
 use crate::push::Data;
-use crate::tally::Tally;
+use crate::tally::Reports;
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -65,7 +65,7 @@ pub(crate) fn open_seat<T: Data>(
         let work = || -> Result<()> {
             let writer = output.writer(&seat)?;
             tally.ready();
-            Desk { writer, inbox, ordered, held, partitions, tally: &tally }.run()
+            Desk { writer, inbox, ordered, held, partitions, tally: &*tally }.run()
         };
         let error = match catch_unwind(AssertUnwindSafe(work)) {
             Ok(Ok(())) => return,
@@ -95,7 +95,7 @@ struct Desk<'a, T> {
     ordered: Receiver<WriterOrder>,
     held: BTreeMap<PartitionId, BatchId>,
     partitions: Option<Vec<PartitionId>>,
-    tally: &'a Tally,
+    tally: &'a dyn Reports,
 }
 
 impl<T: Data> Desk<'_, T> {

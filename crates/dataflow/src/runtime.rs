@@ -2,12 +2,15 @@
 
 use crate::graph::Graph;
 use crate::output::WriterOrder;
-use crate::tally::Tally;
+use crate::tally::{Reports, Tally};
 use crate::worker::{WorkerOrder, WorkerStart, WriterOrders};
 use crossbeam_channel::{Sender, unbounded};
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
-use tidegate_core::{Batch, BatchId, BatchPlan, EpochStart, Error, Result, Runtime, RuntimeFactory};
+use tidegate_core::{
+    Batch, BatchId, BatchPlan, EpochStart, Error, OutputId, PartitionId, Result, Runtime, RuntimeFactory,
+};
 use timely::CommunicationConfig;
 use timely::communication::{Allocator, AllocatorBuilder, WorkerGuards, initialize_from};
 
@@ -33,7 +36,8 @@ impl RuntimeFactory for TimelyRuntimes {
         let threads = CommunicationConfig::Process(self.workers).try_build();
         let threads = threads.map_err(|text| Error::bug(format!("timely: {text}")))?;
         let tally = Tally::new(start.events.clone());
-        let threads = WorkerThreads::spawn(&self.graph, threads, 0, &start, &tally)?;
+        let EpochStart { first, held, .. } = start;
+        let threads = WorkerThreads::spawn(&self.graph, threads, 0, first, held, tally.clone())?;
         tally.await_ready(self.workers)?;
         Ok(Box::new(threads))
     }
@@ -52,16 +56,17 @@ impl WorkerThreads {
         graph: &Graph,
         (builders, guard): (Vec<AllocatorBuilder>, Box<dyn Any + Send>),
         first_index: usize,
-        start: &EpochStart,
-        tally: &Arc<Tally>,
+        first: BatchId,
+        held: BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>,
+        tally: Arc<dyn Reports>,
     ) -> Result<WorkerThreads> {
         let (orders, ordered): (Vec<_>, Vec<_>) = builders.iter().map(|_| unbounded()).unzip();
         let writers = WriterOrders::default();
         let worker = WorkerStart {
             graph: graph.clone(),
-            first: start.first,
-            held: Arc::new(start.held.clone()),
-            tally: tally.clone(),
+            first,
+            held: Arc::new(held),
+            tally,
             writers: writers.clone(),
         };
         let run = move |allocator: Allocator| {

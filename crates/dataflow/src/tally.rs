@@ -6,6 +6,27 @@ use tidegate_core::{BatchId, BatchReport, Error, RecordAges, Result, RuntimeEven
 
 type Events = Arc<dyn Fn(RuntimeEvent) + Send + Sync>;
 
+/// To whom the workers and the writers of a process report.
+pub(crate) trait Reports: Send + Sync {
+    /// A worker has built its part; it has `seats` writers, which report on their own.
+    fn built(&self, seats: usize);
+
+    /// A writer is there.
+    fn ready(&self);
+
+    /// A worker is through with a batch.
+    fn processed(&self, batch: BatchId, records: u64, ages: &RecordAges);
+
+    /// A writer has prepared a batch.
+    fn prepared(&self, batch: BatchId);
+
+    /// A writer has committed a batch.
+    fn committed(&self, batch: BatchId);
+
+    /// The epoch is over. The first failure is the one that is told; the others follow from it.
+    fn fail(&self, error: Error);
+}
+
 /// The counts of one epoch. Shared by all its workers, writers and, for other processes, their links.
 pub(crate) struct Tally {
     state: Mutex<State>,
@@ -32,20 +53,6 @@ impl Tally {
         Arc::new(Tally { state: Mutex::default(), changed: Condvar::new(), events })
     }
 
-    /// A worker has built its part; it has `seats` writers, which report on their own.
-    pub(crate) fn built(&self, seats: usize) {
-        let mut state = self.lock();
-        state.workers += 1;
-        state.seats += seats;
-        self.changed.notify_all();
-    }
-
-    /// A writer is there.
-    pub(crate) fn ready(&self) {
-        self.lock().ready += 1;
-        self.changed.notify_all();
-    }
-
     /// Waits until `workers` have built their part and all their writers are there.
     pub(crate) fn await_ready(&self, workers: usize) -> Result<()> {
         let mut state = self.lock();
@@ -61,8 +68,35 @@ impl Tally {
         }
     }
 
-    /// A worker is through with a batch.
-    pub(crate) fn processed(&self, batch: BatchId, records: u64, ages: &RecordAges) {
+    /// The failure of an epoch that has not started.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.lock().failed.take()
+    }
+
+    fn tell(&self, state: MutexGuard<'_, State>, event: RuntimeEvent) {
+        drop(state);
+        (self.events)(event);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reports for Tally {
+    fn built(&self, seats: usize) {
+        let mut state = self.lock();
+        state.workers += 1;
+        state.seats += seats;
+        self.changed.notify_all();
+    }
+
+    fn ready(&self) {
+        self.lock().ready += 1;
+        self.changed.notify_all();
+    }
+
+    fn processed(&self, batch: BatchId, records: u64, ages: &RecordAges) {
         let mut state = self.lock();
         let empty = || (0, BatchReport { batch, records: 0, ages: RecordAges::default() });
         let (count, report) = state.processed.entry(batch).or_insert_with(empty);
@@ -76,8 +110,7 @@ impl Tally {
         }
     }
 
-    /// A writer has prepared a batch.
-    pub(crate) fn prepared(&self, batch: BatchId) {
+    fn prepared(&self, batch: BatchId) {
         let mut state = self.lock();
         let count = state.prepared.entry(batch).or_default();
         *count += 1;
@@ -87,8 +120,7 @@ impl Tally {
         }
     }
 
-    /// A writer has committed a batch.
-    pub(crate) fn committed(&self, batch: BatchId) {
+    fn committed(&self, batch: BatchId) {
         let mut state = self.lock();
         let count = state.committed.entry(batch).or_default();
         *count += 1;
@@ -101,8 +133,7 @@ impl Tally {
         }
     }
 
-    /// The epoch is over. The first failure is the one that is told; the others follow from it.
-    pub(crate) fn fail(&self, error: Error) {
+    fn fail(&self, error: Error) {
         let mut state = self.lock();
         if state.over {
             return;
@@ -115,14 +146,5 @@ impl Tally {
             state.failed = Some(error);
             self.changed.notify_all();
         }
-    }
-
-    fn tell(&self, state: MutexGuard<'_, State>, event: RuntimeEvent) {
-        drop(state);
-        (self.events)(event);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@ use crate::context::WorkerContext;
 use crate::graph::Graph;
 use crate::lower::lower;
 use crate::output::{WriterOrder, WriterSeat};
-use crate::tally::Tally;
+use crate::tally::Reports;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,7 +31,7 @@ pub(crate) struct WorkerStart {
     pub(crate) graph: Graph,
     pub(crate) first: BatchId,
     pub(crate) held: Arc<BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>>,
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) tally: Arc<dyn Reports>,
     pub(crate) writers: WriterOrders,
 }
 
@@ -40,14 +40,16 @@ impl WorkerStart {
     pub(crate) fn run(self, allocator: Allocator, orders: &Receiver<WorkerOrder>) {
         let tally = self.tally.clone();
         let mut seats = Vec::new();
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let mut worker = Worker::new(WorkerConfig::default(), allocator, Some(Instant::now()));
-            self.steps(&mut worker, orders, &mut seats)
-        }));
+        let mut worker = Worker::new(WorkerConfig::default(), allocator, Some(Instant::now()));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.steps(&mut worker, orders, &mut seats)));
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tally.fail(error),
             Err(payload) => tally.fail(unwound(payload)),
+        }
+        // Never while a panic unwinds: that would poison the queues to timely's network threads.
+        if catch_unwind(AssertUnwindSafe(|| drop(worker))).is_err() {
+            log::error!("a worker that was stopped panicked while it was dropped");
         }
         for seat in seats {
             let _ = seat.orders.send(WriterOrder::Stop);

@@ -1,0 +1,133 @@
+//! What the processes of a cluster tell each other.
+
+use crate::graph::GraphShape;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use tidegate_core::{BatchId, BatchPlan, Error, ErrorKind, OutputId, PartitionId};
+
+/// Who connects, and what for. The first message on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Hello {
+    /// To the driver: process `process` is there; others reach it at `port` of the address it comes from.
+    Control { process: usize, port: u16 },
+    /// To a process of a lower index: a connection of the mesh of `epoch`.
+    Mesh { epoch: u64, process: usize },
+}
+
+/// From the driver to a process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Join the mesh of a new epoch.
+    Start(Box<Start>),
+    /// Run a batch.
+    Run(BatchPlan),
+    /// Commit a batch in every writer.
+    Commit(BatchId),
+    /// End the epoch.
+    Stop,
+    /// The job has ended.
+    Leave,
+}
+
+/// An epoch as a process must start it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    /// Number of the mesh, never used twice by a driver.
+    pub(crate) epoch: u64,
+    /// Workers in each process.
+    pub(crate) workers: usize,
+    /// Where processes 1, 2 and so on take connections. Process 0 does at the driver's address.
+    pub(crate) peers: Vec<SocketAddr>,
+    /// The graph that the driver built.
+    pub(crate) shape: GraphShape,
+    pub(crate) first: BatchId,
+    pub(crate) held: BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>,
+}
+
+/// From a process to the driver.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) epoch: u64,
+    pub(crate) what: What,
+}
+
+/// What a process reports.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum What {
+    Built { seats: usize },
+    Ready,
+    Processed { batch: BatchId, records: u64, ages: BTreeMap<i64, u64> },
+    Prepared(BatchId),
+    Committed(BatchId),
+    Failed { kind: Kind, message: String },
+}
+
+/// An [`ErrorKind`] on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    Retry,
+    Reconfigure,
+    DataLost,
+    UserCode,
+    Bug,
+}
+
+impl What {
+    /// An error, with its causes as text.
+    pub(crate) fn failed(error: &Error) -> What {
+        let kind = match error.kind() {
+            ErrorKind::Retry => Kind::Retry,
+            ErrorKind::Reconfigure => Kind::Reconfigure,
+            ErrorKind::DataLost => Kind::DataLost,
+            ErrorKind::UserCode => Kind::UserCode,
+            _ => Kind::Bug,
+        };
+        What::Failed { kind, message: error.to_string() }
+    }
+}
+
+impl Kind {
+    pub(crate) fn error(self, message: String) -> Error {
+        let kind = match self {
+            Kind::Retry => ErrorKind::Retry,
+            Kind::Reconfigure => ErrorKind::Reconfigure,
+            Kind::DataLost => ErrorKind::DataLost,
+            Kind::UserCode => ErrorKind::UserCode,
+            Kind::Bug => ErrorKind::Bug,
+        };
+        Error::new(kind, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::frame;
+
+    #[test]
+    fn a_start_with_all_it_carries_is_read_as_it_was_sent() {
+        let held = BTreeMap::from([("counts".into(), BTreeMap::from([(PartitionId(3), BatchId(9))]))]);
+        let peers = vec!["[::1]:4711".parse().unwrap()];
+        let start = Start {
+            epoch: 2,
+            workers: 4,
+            peers,
+            shape: GraphShape::default(),
+            first: BatchId(10),
+            held: held.clone(),
+        };
+        let bytes = frame::encode(&Order::Start(Box::new(start))).unwrap();
+        let Some(Order::Start(read)) = frame::read(&mut &bytes[..]).unwrap() else { panic!("a start") };
+        assert_eq!((read.first, read.held), (BatchId(10), held));
+    }
+
+    #[test]
+    fn ages_before_the_batch_and_after_it_are_read_as_they_were_sent() {
+        let ages = BTreeMap::from([(-5, 1), (1200, 7)]);
+        let what = What::Processed { batch: BatchId(1), records: 8, ages: ages.clone() };
+        let bytes = frame::encode(&Report { epoch: 1, what }).unwrap();
+        let report: Report = frame::read(&mut &bytes[..]).unwrap().unwrap();
+        assert!(matches!(report.what, What::Processed { ages: read, .. } if read == ages));
+    }
+}
