@@ -1,0 +1,148 @@
+//! Topics of a test, and what is done to a broker behind a job's back.
+
+use crate::patience::PATIENCE;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use tidegate_servers::lines::PARTITIONS;
+use tidegate_servers::load;
+
+/// A name that no other test uses.
+pub fn new_name(what: &str) -> String {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    format!("{what}-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A new topic with so many lines in the usual number of partitions; gives its name.
+pub fn topic_of_lines(brokers: &str, what: &str, lines: u64) -> String {
+    let topic = new_name(what);
+    load::create_topic(brokers, &topic, PARTITIONS, &[]).expect("a topic can be made");
+    load::produce_lines(brokers, &topic, 0..lines).expect("lines can be written");
+    topic
+}
+
+/// A new empty topic; gives its name.
+pub fn empty_topic(brokers: &str, what: &str, partitions: i32, configs: &[(&str, &str)]) -> String {
+    let topic = new_name(what);
+    load::create_topic(brokers, &topic, partitions, configs).expect("a topic can be made");
+    topic
+}
+
+/// Removes all records of a partition before `offset`, as retention does.
+pub fn remove_before(brokers: &str, topic: &str, partition: i32, offset: i64) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset is valid");
+    let done =
+        block_on(admin(brokers).delete_records(&list, &AdminOptions::new())).expect("records can be removed");
+    done.elements().iter().for_each(|partition| partition.error().expect("records can be removed"));
+}
+
+/// Lets a topic have so many partitions.
+pub fn grow(brokers: &str, topic: &str, partitions: usize) {
+    let grown = NewPartitions::new(topic, partitions);
+    let done =
+        block_on(admin(brokers).create_partitions([&grown], &AdminOptions::new())).expect("a topic can grow");
+    done.into_iter().for_each(|topic| drop(topic.expect("a topic can grow")));
+}
+
+/// The offsets that `group` has committed, by partition.
+pub fn committed(brokers: &str, group: &str, topic: &str, partitions: i32) -> BTreeMap<i32, u64> {
+    let client: BaseConsumer =
+        config(brokers).set("group.id", group).create().expect("a consumer can be made");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_range(topic, 0, partitions - 1);
+    let told = client.committed_offsets(list, PATIENCE).expect("a group can be asked for its offsets");
+    let offset =
+        |offset| if let Offset::Offset(offset) = offset { Some(offset.unsigned_abs()) } else { None };
+    told.elements().iter().filter_map(|it| Some((it.partition(), offset(it.offset())?))).collect()
+}
+
+/// Writes records one by one.
+pub struct Writer(BaseProducer);
+
+impl Writer {
+    /// A plain one.
+    pub fn new(brokers: &str) -> Writer {
+        let settings =
+            config(brokers).set("linger.ms", "0").set("topic.metadata.refresh.interval.ms", "100").clone();
+        Writer(settings.create().expect("a producer can be made"))
+    }
+
+    /// One that writes transactions.
+    pub fn transactional(brokers: &str) -> Writer {
+        let settings = config(brokers).set("transactional.id", new_name("writer")).clone();
+        let writer = Writer(settings.create().expect("a producer can be made"));
+        writer.0.init_transactions(PATIENCE).expect("transactions are to be had");
+        writer
+    }
+
+    /// Writes records into a partition, and returns when they are there.
+    pub fn write<T: AsRef<[u8]>>(&self, topic: &str, partition: i32, records: impl IntoIterator<Item = T>) {
+        for record in records {
+            self.send(BaseRecord::to(topic).partition(partition).payload(record.as_ref()));
+        }
+        self.0.flush(PATIENCE).expect("records arrive");
+    }
+
+    /// Writes records with a key into partition 0, and returns when they are there.
+    pub fn write_keyed<'a>(&self, topic: &str, records: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        for (key, text) in records {
+            self.send(BaseRecord::to(topic).partition(0).key(key.as_bytes()).payload(text.as_bytes()));
+        }
+        self.0.flush(PATIENCE).expect("records arrive");
+    }
+
+    fn send(&self, record: BaseRecord<'_, [u8], [u8]>) {
+        self.0.send(record).map_err(|(error, _)| error).expect("the queue has room");
+    }
+
+    /// Begins a transaction.
+    pub fn begin(&self) {
+        self.0.begin_transaction().expect("a transaction begins");
+    }
+
+    /// Commits it.
+    pub fn commit(&self) {
+        self.0.commit_transaction(PATIENCE).expect("a transaction is committed");
+    }
+
+    /// Aborts it.
+    pub fn abort(&self) {
+        self.0.abort_transaction(PATIENCE).expect("a transaction is aborted");
+    }
+}
+
+fn config(brokers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    config
+}
+
+fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
+    config(brokers).create().expect("an admin client can be made")
+}
+
+/// Waits for one future on this thread: the admin client answers by future only.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

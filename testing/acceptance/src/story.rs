@@ -1,0 +1,176 @@
+//! One job through its crashes: the check that every crash test makes, and that a broken build must not pass.
+
+use crate::database::{Database, Kind, Snapshot};
+use crate::program::{Build, Job};
+use crate::truth::{Truth, compare, totals_of_all};
+use std::path::Path;
+use tempfile::TempDir;
+use tidegate_servers::Shared;
+use tidegate_servers::lines::PARTITIONS;
+
+/// Records a second of each partition that a story's job takes, so that a topic of some 10,000 lines makes some batches.
+const RATE: u32 = 8_000;
+
+/// The servers that `cargo xtask test` started.
+///
+/// # Panics
+/// When there are none, with how to get them.
+pub fn shared() -> Shared {
+    Shared::from_env().unwrap_or_else(|missing| panic!("{missing}"))
+}
+
+/// A topic with its first lines: `load::produce_lines` from number 0 on.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    /// The brokers.
+    pub brokers: String,
+    /// Its name.
+    pub name: String,
+    /// How many lines are in it.
+    pub lines: u64,
+}
+
+/// Whether a job keeps a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// A checkpoint directory and the database.
+    Checkpoint,
+    /// The database alone.
+    DatabaseAlone,
+}
+
+/// A job with its database, over any number of runs.
+#[derive(Debug)]
+pub struct Story {
+    /// Its database.
+    pub database: Database,
+    /// Its command line, apart from what single runs add.
+    pub job: Job,
+    truth: Truth,
+    lines: u64,
+    directory: TempDir,
+}
+
+impl Story {
+    /// A new job over `topic`. `server` is where a PostgreSQL database is made.
+    pub fn new(topic: &Topic, kind: Kind, memory: Memory, server: &str) -> Story {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let database = Database::new(kind, directory.path(), server);
+        let job = Job::new(&topic.brokers, &topic.name).with("--out", database.out());
+        let job = match memory {
+            Memory::Checkpoint => job.checkpoint(&directory.path().join("checkpoint")),
+            Memory::DatabaseAlone => job,
+        };
+        let truth = Truth::new(u64::from(PARTITIONS.unsigned_abs()));
+        Story { database, job, truth, lines: topic.lines, directory }
+    }
+
+    /// With another build, and a sabotage for it.
+    #[must_use]
+    pub fn build(mut self, build: Build, sabotage: Option<&str>) -> Story {
+        self.job = self.job.build(build);
+        if let Some(sabotage) = sabotage {
+            self.job = self.job.env("TIDEGATE_SABOTAGE", sabotage);
+        }
+        self
+    }
+
+    /// Files of this test.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The checkpoint directory.
+    pub fn checkpoint(&self) -> std::path::PathBuf {
+        self.directory().join("checkpoint")
+    }
+
+    /// Compares the database with the truth for the offsets in it.
+    ///
+    /// # Errors
+    /// They differ.
+    pub fn check(&mut self) -> Result<Snapshot, String> {
+        let found = self.database.read();
+        self.truth.check(&found)?;
+        Ok(found)
+    }
+
+    /// Runs until the crash point `at` (`committed:3`), and checks.
+    ///
+    /// # Errors
+    /// The run ended otherwise, or the check fails.
+    pub fn crash(&mut self, at: &str) -> Result<Snapshot, String> {
+        self.crash_at_rate(at, RATE)
+    }
+
+    /// As [`Story::crash`], with another rate.
+    ///
+    /// # Errors
+    /// As [`Story::crash`].
+    pub fn crash_at_rate(&mut self, at: &str, rate: u32) -> Result<Snapshot, String> {
+        let ended = self.job.clone().rate(rate).until_caught_up().env("TIDEGATE_CRASH_AT", at).run();
+        if !ended.was_killed() {
+            return Err(format!("{at} was not reached: {}; it printed:\n{}", ended.status, ended.output));
+        }
+        self.check().map_err(|text| format!("after the crash at {at}: {text}"))
+    }
+
+    /// Runs to the end of the topic, and checks all of it. Gives what the run printed.
+    ///
+    /// # Errors
+    /// The run failed, or the totals are not those of the lines.
+    pub fn finish(&mut self) -> Result<String, String> {
+        self.finish_at_rate(None)
+    }
+
+    /// As [`Story::finish`], with another rate.
+    ///
+    /// # Errors
+    /// As [`Story::finish`].
+    pub fn finish_at_rate(&mut self, rate: Option<u32>) -> Result<String, String> {
+        let job = self.job.clone().until_caught_up();
+        let ended = rate.map_or(job.clone(), |rate| job.rate(rate)).run();
+        ended.succeeded()?;
+        self.finished()?;
+        Ok(ended.output)
+    }
+
+    /// Checks that the database holds the whole topic.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn finished(&mut self) -> Result<(), String> {
+        let found = self.check()?;
+        compare(&found.totals, &totals_of_all(self.lines)).map_err(|text| format!("at the end: {text}"))
+    }
+}
+
+/// A job that crashes at `at` and is started again counts each line once.
+///
+/// # Errors
+/// What went wrong.
+pub fn crash_and_recover(story: &mut Story, at: &str) -> Result<(), String> {
+    story.crash(at)?;
+    story.finish()?;
+    Ok(())
+}
+
+/// A batch that was decided before a crash takes the same ranges when it is run again, though the job may by now take
+/// more at a time: the journal holds its plan before any of it is seen.
+///
+/// # Errors
+/// What went wrong.
+pub fn crash_and_run_the_same_batch(story: &mut Story, at: &str) -> Result<(), String> {
+    let before = story.crash(at)?;
+    let after = story.crash_at_rate("committed:1", 3 * RATE)?;
+    if after.newest() != before.newest() + 1 {
+        return Err(format!("batch {} follows batch {}", after.newest(), before.newest()));
+    }
+    let taken = after.records() - before.records();
+    let planned = u64::from(RATE) * 50 / 1000 * u64::from(PARTITIONS.unsigned_abs());
+    if taken != planned {
+        return Err(format!("batch {} took {taken} records, planned were {planned}", after.newest()));
+    }
+    story.finish()?;
+    Ok(())
+}
