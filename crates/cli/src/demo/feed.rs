@@ -6,6 +6,7 @@ use super::{PARTITIONS, TOPIC};
 use crate::exit::Failure;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{
@@ -13,14 +14,15 @@ use rdkafka::producer::{
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Pause between two looks at what is due.
+/// Time between two looks at what is due. The broker's answers are heard meanwhile.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Far longer than the broker ever takes.
+/// Far longer than the broker ever takes for a line.
+const DELIVERY_MAX: Duration = Duration::from_secs(15);
 const FLUSH_MAX: Duration = Duration::from_secs(20);
 
 /// Kafka in this process, with the topic of lines.
@@ -87,6 +89,7 @@ impl Feed {
             .set("batch.size", BATCH_BYTES_MAX.to_string())
             // A line that is sent again after its answer was lost would be in the topic twice.
             .set("retries", "0")
+            .set("message.timeout.ms", DELIVERY_MAX.as_millis().to_string())
             .create_with_context(Deliveries::default())
             .map_err(|error| failed(&error))?;
         let producing = Producing { producer, lines: Lines::seeded(seed), rate, levels: levels.clone() };
@@ -122,7 +125,7 @@ impl Producing {
     fn run(mut self, stopped: &Receiver<()>) -> Result<Produced, String> {
         let started = Instant::now();
         let mut sent = 0;
-        while stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
+        while stopped.try_recv() == Err(TryRecvError::Empty) {
             let due = pacing::due(self.rate, started.elapsed()).saturating_sub(sent);
             for (partition, lines) in pacing::portions(due, self.levels.unread()).into_iter().enumerate() {
                 for _ in 0..lines {
@@ -130,7 +133,7 @@ impl Producing {
                 }
                 sent += lines;
             }
-            self.producer.poll(Duration::ZERO);
+            self.producer.poll(PAUSE);
             self.producer.context().failure()?;
         }
         self.producer.flush(FLUSH_MAX).map_err(|error| format!("not every line was taken: {error}"))?;
@@ -148,7 +151,13 @@ impl Producing {
         // Counted before it is sent: the job is never further than the producer.
         self.levels.sent[partition].fetch_add(1, Ordering::Relaxed);
         let record = BaseRecord::<(), str>::to(TOPIC).partition(partition as i32).payload(self.lines.make());
-        self.producer.send(record).map_err(|(error, _)| error.to_string())
+        let mut outcome = self.producer.send(record);
+        while let Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) = outcome {
+            // Lines leave the queue once their answers are heard, be it that they were not taken in time.
+            self.producer.poll(PAUSE);
+            outcome = self.producer.send(record);
+        }
+        outcome.map_err(|(error, _)| error.to_string())
     }
 }
 
