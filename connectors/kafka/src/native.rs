@@ -171,21 +171,6 @@ impl PartitionQueue {
         event
     }
 
-    /// Everything before this offset has come out of the queue. Moves over transaction markers too, before the end of
-    /// the partition is reported (which takes another fetch).
-    pub(crate) fn position(&self) -> Option<u64> {
-        // SAFETY: the list is made, used and destroyed here; it copies the name.
-        let offset = unsafe {
-            let list = sys::rd_kafka_topic_partition_list_new(1);
-            sys::rd_kafka_topic_partition_list_add(list, self.name_c.as_ptr(), self.name.partition);
-            sys::rd_kafka_position(self.client.client().native_ptr(), list);
-            let offset = (*(*list).elems).offset;
-            sys::rd_kafka_topic_partition_list_destroy(list);
-            offset
-        };
-        u64::try_from(offset).ok()
-    }
-
     /// The high watermark that the last fetch told, if there was one. No round trip. It is not the last stable offset:
     /// what open transactions hold back lies below it.
     pub(crate) fn high_watermark(&self) -> Option<u64> {

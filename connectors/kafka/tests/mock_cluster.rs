@@ -59,6 +59,30 @@ fn what_was_fetched_ahead_is_kept_from_batch_to_batch() {
     assert_eq!(read(reader.as_mut(), &[SourceRange::new("lines-0", 10, 100)]).texts(), numbers(10..100));
 }
 
+/// After it has reported the end of a partition, librdkafka's own position is one too far.
+#[test]
+fn the_first_record_after_the_end_was_reported_is_handed_on() {
+    let (_mock, at) = mock("lines", 1);
+    let writer = Writer::open(&at);
+    writer.write("lines", 0, numbers(0..10));
+    let source = source(earliest(&at, "lines", &[]));
+    let mut reader = source.reader(&stream(), 0, 1).unwrap();
+    read(reader.as_mut(), &[SourceRange::new("lines-0", 0, 10)]);
+    for next in 10..13 {
+        let mut kept = Kept::default();
+        reader
+            .start(&[(PartitionId(0), SourceRange::new("lines-0", next.into(), u64::from(next) + 1))])
+            .unwrap();
+        // Each of these waits a little for a record; the end of the partition is reported meanwhile.
+        for _ in 0..100 {
+            assert_eq!(reader.read(1000, &mut kept).unwrap(), Progress::Waiting);
+        }
+        writer.write("lines", 0, numbers(next..next + 1));
+        while reader.read(1000, &mut kept).unwrap() != Progress::Done {}
+        assert_eq!(kept.texts(), numbers(next..next + 1));
+    }
+}
+
 #[test]
 fn records_outlive_their_reader_on_another_thread() {
     let (_mock, at) = mock("lines", 1);
