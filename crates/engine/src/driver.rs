@@ -92,6 +92,11 @@ impl Driver {
         Ok(())
     }
 
+    /// The time of the next new batch.
+    pub(crate) fn next_due(&self) -> BatchTime {
+        self.due.next()
+    }
+
     /// Runs batches until asked to stop or failing.
     pub(crate) fn drive(&mut self) -> Result<()> {
         let result = loop {

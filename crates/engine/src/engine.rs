@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tidegate_core::{
-    Delivery, Error, ErrorKind, Held, OutputContext, OutputId, Planner, Result, RuntimeFactory, StreamId,
+    BatchTime, Delivery, Error, ErrorKind, Held, OutputContext, OutputId, Planner, Result, RuntimeFactory,
+    StreamId,
 };
 
 /// How a job is run.
@@ -90,6 +91,7 @@ pub enum Stop {
 /// A started engine. Dropping it stops the engine at once.
 pub struct EngineHandle {
     events: Sender<Event>,
+    first_due: BatchTime,
     outcome: Arc<Outcome>,
 }
 
@@ -116,6 +118,7 @@ impl Engine {
         let listeners = Listeners::start(parts.listeners.clone());
         let mut driver = Driver::new(parts, listeners, events.clone(), received)?;
         driver.begin()?;
+        let first_due = driver.next_due();
         let outcome = Arc::new(Outcome::default());
         let told = outcome.clone();
         let drive = move || {
@@ -131,11 +134,16 @@ impl Engine {
             .name("tidegate-driver".to_owned())
             .spawn(drive)
             .map_err(|e| Error::retry("can't start the driver's thread").because(e))?;
-        Ok(EngineHandle { events, outcome })
+        Ok(EngineHandle { events, first_due, outcome })
     }
 }
 
 impl EngineHandle {
+    /// The time of the first new batch: after the newest of an earlier run, even if the clock went back.
+    pub fn first_due(&self) -> BatchTime {
+        self.first_due
+    }
+
     /// Asks the engine to stop; [`EngineHandle::await_end`] says when it has.
     pub fn stop(&self, how: Stop) {
         // An engine that is gone needs no asking.

@@ -6,7 +6,7 @@ use crate::{Conf, Data, Error, InputDStream, Master, Result};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tidegate_core::{Delivery, Source, StreamId};
+use tidegate_core::{Delivery, OutputId, Source, StreamId};
 use tidegate_dataflow::{Graph, TimelyRuntimes};
 use tidegate_engine::{
     Clock, Engine, EngineHandle, EngineParts, OutputPart, Settings, Stop, StreamingListener, SystemClock,
@@ -128,6 +128,11 @@ impl StreamingContext {
 
     pub(crate) fn is_same(&self, other: &StreamingContext) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Names of the outputs so far.
+    pub(crate) fn outputs(&self) -> Vec<OutputId> {
+        self.shared.graph.outputs().into_iter().map(|output| output.id).collect()
     }
 
     /// Length of a batch.
@@ -285,7 +290,7 @@ impl StreamingContext {
         request_stop(&self.shared, how);
     }
 
-    fn engine(&self) -> Result<Arc<EngineHandle>> {
+    pub(crate) fn engine(&self) -> Result<Arc<EngineHandle>> {
         match &*lock(&self.shared.lifecycle) {
             Lifecycle::Active(engine) => Ok(engine.clone()),
             Lifecycle::Initialized => {

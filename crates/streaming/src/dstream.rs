@@ -217,7 +217,7 @@ impl<T: Data> DStream<T> {
     where
         T: ExchangeData + std::fmt::Debug,
     {
-        self.output(&format!("print-{}", self.node.id().0), Print).map(|_| ())
+        self.output(&self.free_name("print"), Print).map(|_| ())
     }
 
     /// Output: writes each batch to `output`, named `name`: by its name it is found again after a restart. For whoever writes
@@ -245,11 +245,20 @@ impl<T: Data> DStream<T> {
         Ok(id)
     }
 
+    /// A name for an output that its user does not name: by its place in the graph, and numbered from the second on.
+    fn free_name(&self, kind: &str) -> String {
+        let taken: Vec<_> = self.ssc.outputs();
+        let first = format!("{kind}-{}", self.node.id().0);
+        let later = (2..).map(|number| format!("{first}-{number}"));
+        let free = |name: &String| !taken.contains(&OutputId(name.clone()));
+        std::iter::once(first.clone()).chain(later).find(free).expect("there is always a later one")
+    }
+
     pub(crate) fn foreach_partition<R: Outcome>(
         &self,
         f: impl Fn(&Batch, crate::PartitionId, std::vec::IntoIter<T>) -> R + Send + Sync + 'static,
     ) -> Result<OutputId> {
-        self.output_in_place(&format!("foreach-{}", self.node.id().0), Foreach::partitions(f))
+        self.output_in_place(&self.free_name("foreach"), Foreach::partitions(f))
     }
 
     pub(crate) fn collect<R: Outcome>(
@@ -259,7 +268,7 @@ impl<T: Data> DStream<T> {
     where
         T: ExchangeData,
     {
-        self.output(&format!("collect-{}", self.node.id().0), Foreach::collected(f))
+        self.output(&self.free_name("collect"), Foreach::collected(f))
     }
 }
 

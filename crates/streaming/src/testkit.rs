@@ -20,7 +20,7 @@ use tidegate_core::{
     Seat, Source, SourcePlan, SourceRange, Writer,
 };
 pub use tidegate_engine::ManualClock;
-use tidegate_engine::StreamingListener;
+use tidegate_engine::{Clock, StreamingListener};
 
 /// Length of a batch in [`run`] and [`TestJob`].
 pub const BATCH: Duration = Duration::from_secs(1);
@@ -140,6 +140,9 @@ impl TestJob {
             ssc.checkpoint(directory)?;
         }
         ssc.start()?;
+        // A job that goes on begins after its newest batch: so does its clock.
+        let before = Duration::from_millis(ssc.engine()?.first_due().0).saturating_sub(BATCH);
+        clock.advance(before.saturating_sub(clock.elapsed()));
         Ok(TestJob { ssc, clock, completed })
     }
 
