@@ -2,6 +2,7 @@
 
 use super::Options;
 use super::feed::{Broker, Feed, Levels, Produced};
+use super::job::BATCH_INTERVAL;
 use super::killing;
 use super::lines::Chance;
 use super::process::{JobProcess, Launch, Told};
@@ -12,7 +13,7 @@ use super::table::TopWords;
 use super::workplace::Workplace;
 use crate::exit::Failure;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longest silence of the job: reaching it is a failure, never a way to go on.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -36,6 +37,7 @@ pub(super) struct Run<'a> {
     length: Duration,
     /// Moments of the kills to come, the next one last.
     kills: Vec<Duration>,
+    chance: Chance,
     signal: &'a Signal,
     screen: &'a mut Screen,
     words: TopWords,
@@ -59,12 +61,14 @@ impl<'a> Run<'a> {
         let address = broker.address();
         let launch = Launch::new(&address, workplace, &options.master)?;
         let feed = Feed::start(&address, options.rate, seed)?;
-        let mut kills = killing::moments(options.kills, options.length(), Chance::seeded(!seed));
+        let mut chance = Chance::seeded(!seed);
+        let mut kills = killing::moments(options.kills, options.length(), &mut chance);
         kills.reverse();
         Ok(Run {
             started: Instant::now(),
             length: options.length(),
             kills,
+            chance,
             signal,
             screen,
             words: TopWords::of(workplace.database()),
@@ -156,10 +160,12 @@ impl<'a> Run<'a> {
         self.screen.show(&status, &mut self.words)
     }
 
-    /// Kills the job process and starts the next one.
+    /// Kills the job process, in the middle of a batch if it can be, and starts the next one.
     fn kill(&mut self) -> Result<(), Failure> {
         let job = self.job.take().expect("runs between start and stop");
         let id = job.id();
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        std::thread::sleep(killing::into_batch(clock, BATCH_INTERVAL, &mut self.chance));
         let killed_at = self.now();
         let left = job.kill()?;
         self.job = Some(JobProcess::start(&self.launch)?);
