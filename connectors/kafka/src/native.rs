@@ -147,7 +147,8 @@ impl PartitionQueue {
             sys::rd_kafka_consume_batch_queue(self.queue.as_ptr(), wait_ms, space.0.as_mut_ptr(), max)
         };
         let got = usize::try_from(got).unwrap_or(0);
-        for message in &space.0[..got] {
+        let mut untaken = Untaken(space.0[..got].iter());
+        while let Some(message) = untaken.0.next() {
             let message = NonNull::new(*message).expect("librdkafka fills what it counts");
             each(self.event(message));
         }
@@ -192,6 +193,19 @@ impl PartitionQueue {
             );
         }
         high
+    }
+}
+
+/// Messages that came out of a queue and that nobody has taken over yet. A function of the job may unwind between two of
+/// them: the rest is destroyed then, or librdkafka would wait for it for ever when the client is closed.
+struct Untaken<'a>(std::slice::Iter<'a, *mut RDKafkaMessage>);
+
+impl Drop for Untaken<'_> {
+    fn drop(&mut self) {
+        for message in self.0.by_ref() {
+            // SAFETY: the message came out of the queue, nobody else has it, and it is not used after this.
+            unsafe { sys::rd_kafka_message_destroy(*message) };
+        }
     }
 }
 
