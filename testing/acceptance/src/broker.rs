@@ -1,11 +1,12 @@
 //! Topics of a test, and what is done to a broker behind a job's back.
 
-use crate::patience::PATIENCE;
+use crate::patience::{PATIENCE, wait_for};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -58,10 +59,34 @@ pub fn committed(brokers: &str, group: &str, topic: &str, partitions: i32) -> BT
         config(brokers).set("group.id", group).create().expect("a consumer can be made");
     let mut list = TopicPartitionList::new();
     list.add_partition_range(topic, 0, partitions - 1);
-    let told = client.committed_offsets(list, PATIENCE).expect("a group can be asked for its offsets");
+    // A group whose coordinator is still being chosen can't be asked yet.
+    let told = wait_for("the offsets of a group", || client.committed_offsets(list.clone(), PATIENCE).ok());
     let offset =
         |offset| if let Offset::Offset(offset) = offset { Some(offset.unsigned_abs()) } else { None };
     told.elements().iter().filter_map(|it| Some((it.partition(), offset(it.offset())?))).collect()
+}
+
+/// The records that are in partition 0 of a topic now.
+pub fn records(brokers: &str, topic: &str) -> Vec<String> {
+    let client: BaseConsumer = config(brokers)
+        .set("group.id", new_name("reader"))
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .create()
+        .expect("a consumer can be made");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Beginning).expect("an offset is valid");
+    client.assign(&list).expect("a partition can be assigned");
+    let mut records = Vec::new();
+    loop {
+        match client.poll(PATIENCE).expect("the broker answers") {
+            Ok(record) => {
+                records.push(String::from_utf8_lossy(record.payload().unwrap_or_default()).into_owned());
+            }
+            Err(KafkaError::PartitionEOF(_)) => return records,
+            Err(error) => panic!("{topic} can't be read: {error}"),
+        }
+    }
 }
 
 /// Writes records one by one.

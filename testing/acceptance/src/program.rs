@@ -1,7 +1,7 @@
 //! The word count as a process: started, watched, signalled, killed.
 
 use crate::patience::{PATIENCE, look_for, wait_for};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
@@ -126,7 +126,7 @@ impl Job {
             Some(blocks) => {
                 // Ignored, the signal becomes an error of the write; an ignored signal stays so over `exec`.
                 let mut sh = Command::new("sh");
-                sh.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")])
+                sh.args(["-c", &format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"")])
                     .arg(program);
                 sh
             }
@@ -213,6 +213,12 @@ impl Run {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the job runs");
+    }
+
+    /// Takes the bound of [`Job::file_blocks_max`] away: there is room on the disk again.
+    pub fn make_room(&self) {
+        let unlimited = Rlimit { current: None, maximum: None };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, unlimited).expect("the job runs");
     }
 
     /// Kills it by SIGKILL; the end says whether that is what it died of.
