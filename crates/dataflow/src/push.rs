@@ -5,10 +5,19 @@ use serde::de::DeserializeOwned;
 use tidegate_core::{Batch, PartitionId};
 
 /// What a stream can carry.
+#[diagnostic::on_unimplemented(
+    message = "a stream can't carry `{Self}`",
+    note = "records go to worker threads, and are copied where two operators keep the same one: the type must be `Clone`, `Send` and \
+            hold no borrowed reference"
+)]
 pub trait Data: Clone + Send + 'static {}
 impl<T: Clone + Send + 'static> Data for T {}
 
 /// What can cross a shuffle, between threads and between processes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't cross a shuffle or go to an output that gathers its rows",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, besides `Clone`"
+)]
 pub trait ExchangeData: Data + Serialize + DeserializeOwned {}
 impl<T: Data + Serialize + DeserializeOwned> ExchangeData for T {}
 

@@ -1,0 +1,10 @@
+use tidegate::DStream;
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct User(u64);
+
+fn job(clicks: DStream<u64>) {
+    clicks.map(|id| (User(id), 1u64)).reduce_by_key(|a, b| a + b);
+}
+
+fn main() {}
