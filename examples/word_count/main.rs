@@ -12,7 +12,9 @@ use compact_str::CompactString;
 use options::{Options, Out};
 use std::sync::Arc;
 use tidegate::{BatchInfo, Conf, DStream, Result, Stop, StreamingContext, StreamingListener};
-use tidegate_kafka::{ConsumerStrategy, DirectStream, KafkaRecord, LocationStrategy, Params, create_direct_stream};
+use tidegate_kafka::{
+    ConsumerStrategy, DirectStream, KafkaRecord, LocationStrategy, Params, create_direct_stream,
+};
 use tidegate_sql::{SaveToSql, Table};
 
 pub(crate) fn main() {
@@ -35,8 +37,12 @@ fn run(options: Options) -> Result<()> {
     let counts = count_words(&lines);
     match &options.out {
         Out::None => totals.keep(&counts)?,
-        Out::Sqlite(file) => drop(counts.save_to_sqlite(file, Table::add("word_counts", ["word"], ["count"]))?),
-        Out::Postgres(url) => drop(counts.save_to_postgres(url, Table::add("word_counts", ["word"], ["count"]))?),
+        Out::Sqlite(file) => {
+            drop(counts.save_to_sqlite(file, Table::add("word_counts", ["word"], ["count"]))?)
+        }
+        Out::Postgres(url) => {
+            drop(counts.save_to_postgres(url, Table::add("word_counts", ["word"], ["count"]))?)
+        }
     }
     let stats = Arc::new(stats::Stats::default());
     ssc.add_streaming_listener(stats.clone())?;
@@ -51,19 +57,22 @@ fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
-/// Words are what stands between single spaces. They are kept inline, and a line's text is checked once.
+/// Words are what stands between single spaces. A line's text is checked once, and a word is copied only when it is new to
+/// the batch.
 fn count_words(lines: &DStream<KafkaRecord>) -> DStream<(CompactString, i64)> {
-    let split = |line: KafkaRecord, out: &mut dyn FnMut((CompactString, i64))| -> Result<()> {
-        totals::split_words(line.text()?, |word| out((CompactString::from(word), 1)));
+    let split = |line: KafkaRecord, out: &mut dyn FnMut(&str, i64)| -> Result<()> {
+        totals::split_words(line.text()?, |word| out(word, 1));
         Ok(())
     };
-    lines.flat_map_with(split).reduce_by_key(|a, b| a + b)
+    lines.flat_map_reduce_by_key(split, |a, b| a + b)
 }
 
 fn strategy(options: &Options) -> ConsumerStrategy {
-    let params = Params::new().set("bootstrap.servers", &options.brokers).set("auto.offset.reset", "earliest");
+    let params =
+        Params::new().set("bootstrap.servers", &options.brokers).set("auto.offset.reset", "earliest");
     let params = options.kafka.iter().fold(params, |params, (key, value)| params.set(key, value));
-    let strategy = ConsumerStrategy::subscribe([options.topic.clone()], params).measure_ages(options.stats.is_some());
+    let strategy =
+        ConsumerStrategy::subscribe([options.topic.clone()], params).measure_ages(options.stats.is_some());
     match options.max_rate_per_partition {
         Some(rate) => strategy.max_rate_per_partition(rate),
         None => strategy,
@@ -79,7 +88,8 @@ struct CaughtUp {
 
 impl CaughtUp {
     fn new(ssc: &StreamingContext, lines: &DirectStream) -> Result<Self> {
-        let ends = lines.end_offsets()?.into_iter().map(|(partition, end)| (partition.to_string(), end)).collect();
+        let ends =
+            lines.end_offsets()?.into_iter().map(|(partition, end)| (partition.to_string(), end)).collect();
         Ok(CaughtUp { ssc: ssc.clone(), stream: lines.stream_id().clone(), ends })
     }
 }
@@ -87,7 +97,9 @@ impl CaughtUp {
 impl StreamingListener for CaughtUp {
     fn on_batch_completed(&self, batch: &BatchInfo) {
         let ranges = batch.plan.source(&self.stream).map_or(&[][..], |source| &source.ranges);
-        let counted = |(name, end): &(String, u64)| ranges.iter().any(|range| range.partition == *name && range.until >= *end);
+        let counted = |(name, end): &(String, u64)| {
+            ranges.iter().any(|range| range.partition == *name && range.until >= *end)
+        };
         if self.ends.iter().all(counted) {
             self.ssc.request_stop(Stop::Gracefully);
         }

@@ -41,7 +41,9 @@ impl Totals {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
             })
         };
-        let hash = totals.iter().fold(0u64, |sum, (word, count)| sum.wrapping_add(fnv(word).wrapping_mul(*count as u64)));
+        let hash = totals
+            .iter()
+            .fold(0u64, |sum, (word, count)| sum.wrapping_add(fnv(word).wrapping_mul(*count as u64)));
         (totals.values().sum(), totals.len(), format!("{hash:016x}"))
     }
 }

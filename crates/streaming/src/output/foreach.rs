@@ -27,10 +27,6 @@ impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> Outcome for Result<(), E
     }
 }
 
-fn failed(error: Error) -> Error {
-    error.context("the function failed")
-}
-
 /// The rows of a batch that fall to one writer, by partition.
 type Rows<T> = BTreeMap<PartitionId, Vec<T>>;
 type Run<T> = Arc<dyn Fn(&Batch, Rows<T>) -> Result<()> + Send + Sync>;
@@ -102,6 +98,7 @@ impl<T> Writer<T> for ForeachWriter<T> {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<()> {
-        (self.run)(batch, std::mem::take(&mut self.rows))
+        let rows = std::mem::take(&mut self.rows);
+        (self.run)(batch, rows).map_err(|e| e.context(format!("its function failed on batch {}", batch.id())))
     }
 }
