@@ -1,6 +1,7 @@
 //! A full disk loses nothing: with room again the job goes on, and each line is counted once.
 //!
 //! The disk is a bound on the size of the job's files, which needs no file system of its own.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::sync::LazyLock;
 use tidegate_acceptance::broker::topic_of_lines;

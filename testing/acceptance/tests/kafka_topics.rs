@@ -1,4 +1,5 @@
 //! What a topic can do while a job reads it: grow, hold transactions, have gaps; and what others see of the job in Kafka.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use rustix::process::Signal;
 use tempfile::TempDir;

@@ -1,5 +1,6 @@
 //! What can't work ends with exit code 1 and a line that names the thing, the place and the way out; the database stays as it
 //! is.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use rustix::process::Signal;
 use std::net::TcpListener;

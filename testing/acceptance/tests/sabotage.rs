@@ -1,4 +1,5 @@
 //! The checks of the crash tests go red when a guarantee is broken on purpose, and are green for the same program otherwise.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::sync::LazyLock;
 use tidegate_acceptance::broker::topic_of_lines;

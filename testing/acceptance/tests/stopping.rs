@@ -1,4 +1,5 @@
 //! A signal lets the job finish what is planned, a second one ends it at once, and a checkpoint directory has one job at a time.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use postgres::Client;
 use rustix::process::Signal;
