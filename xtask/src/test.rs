@@ -7,6 +7,9 @@ use crate::servers::{Servers, check_needs};
 use crate::{Outcome, TaskResult, tidy};
 use std::error::Error;
 
+/// The tests of the workspace, those of the connectors with their servers too.
+const WORKSPACE: &str =
+    "test --no-fail-fast --features tidegate-kafka/real-kafka --features tidegate-sql/real-postgres";
 /// The program and its sabotaged twin, which the acceptance tests run. Built in release, as they are measured and used.
 const PROGRAMS: [&str; 3] = [
     "build --release --example word_count",
@@ -20,7 +23,7 @@ const HARNESS: [&str; 2] = ["--", "--test-threads=2"];
 pub(crate) fn everything() -> TaskResult {
     with_servers(|run, servers| {
         run.step("tidy", tidy::run()?, Tally::default());
-        run.tests(&with_environment(Cargo::new("test --no-fail-fast"), servers))?;
+        run.tests(&with_environment(Cargo::new(WORKSPACE), servers))?;
         run.programs()?;
         let tests = Cargo::new("test --release --no-fail-fast -p tidegate-servers -p tidegate-acceptance");
         run.tests(&with_environment(tests, servers).arguments(&HARNESS))
