@@ -18,15 +18,16 @@ use tidegate_kafka::{
 use tidegate_sql::{SaveToSql, Table};
 
 pub(crate) fn main() {
+    let stats = Arc::new(stats::Stats::default());
     let options = Options::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    if let Err(error) = run(options) {
+    if let Err(error) = run(options, &stats) {
         eprintln!("word_count: {error}");
         std::process::exit(1);
     }
 }
 
-fn run(options: Options) -> Result<()> {
+fn run(options: Options, stats: &Arc<stats::Stats>) -> Result<()> {
     let conf = Conf::new().set_app_name("word_count").set_master(&options.master);
     let ssc = StreamingContext::new(conf, options.batch_interval)?;
     if let Some(directory) = &options.checkpoint {
@@ -44,10 +45,10 @@ fn run(options: Options) -> Result<()> {
             drop(counts.save_to_postgres(url, Table::add("word_counts", ["word"], ["count"]))?)
         }
     }
-    let stats = Arc::new(stats::Stats::default());
     ssc.add_streaming_listener(stats.clone())?;
     if options.until_caught_up {
         ssc.add_streaming_listener(Arc::new(CaughtUp::new(&ssc, &lines)?))?;
+        stats.connected();
     }
     ssc.start()?;
     ssc.await_termination()?;

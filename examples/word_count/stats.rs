@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tidegate::{BatchInfo, Error, Result, StreamingListener};
 
-/// Adds up what batches took.
+/// Adds up what batches took. Made when the program starts: some figures count from there.
 pub(crate) struct Stats {
     started: Instant,
     figures: Mutex<Figures>,
@@ -26,6 +26,7 @@ struct Figures {
     batches: u64,
     first_plan_ms: f64,
     last_commit_ms: f64,
+    connected: Option<Duration>,
     first_commit: Option<Duration>,
     processing: Vec<f64>,
     total_delay: Vec<f64>,
@@ -66,6 +67,11 @@ impl StreamingListener for Stats {
 }
 
 impl Stats {
+    /// A Kafka client has connected and has been told the ends of the topic.
+    pub(crate) fn connected(&self) {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner).connected = Some(self.started.elapsed());
+    }
+
     /// Writes the figures to `file`.
     pub(crate) fn write(&self, file: &Path, totals: &Totals) -> Result<()> {
         let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,6 +93,7 @@ impl Stats {
                 "prepare": quantiles(&figures.prepare),
                 "commit": quantiles(&figures.commit),
             },
+            "connected_ms": figures.connected.map(|length| length.as_secs_f64() * 1e3),
             "first_commit_ms": figures.first_commit.map(|length| length.as_secs_f64() * 1e3),
             "peak_rss_mib": peak_rss_mib(),
             "checksum": { "words": words, "distinct": distinct, "hash": hash },

@@ -148,7 +148,7 @@ impl PartitionQueue {
         };
         let got = usize::try_from(got).unwrap_or(0);
         let mut untaken = Untaken(space.0[..got].iter());
-        while let Some(message) = untaken.0.next() {
+        for message in untaken.0.by_ref() {
             let message = NonNull::new(*message).expect("librdkafka fills what it counts");
             each(self.event(message));
         }
