@@ -6,6 +6,7 @@
 mod bench;
 mod cargo;
 mod lint;
+mod readme;
 mod servers;
 mod test;
 mod tidy;

@@ -51,6 +51,11 @@ impl Servers {
         Ok(Self { kafka, postgres, dir })
     }
 
+    /// Where Kafka listens.
+    pub(crate) fn kafka(&self) -> String {
+        self.kafka.bootstrap()
+    }
+
     /// What tests read; see `tidegate_servers::Shared`.
     pub(crate) fn environment(&self) -> [(&'static str, String); 3] {
         let sasl = self.kafka.sasl_bootstrap().expect("start() asked for it");

@@ -4,7 +4,7 @@
 
 use crate::cargo::{Cargo, Tally};
 use crate::servers::{Servers, check_needs};
-use crate::{Outcome, TaskResult, tidy};
+use crate::{Outcome, TaskResult, readme, tidy};
 use std::error::Error;
 
 /// The tests of the workspace, those of the connectors with their servers too.
@@ -26,7 +26,11 @@ pub(crate) fn everything() -> TaskResult {
         run.tests(&with_environment(Cargo::new(WORKSPACE), servers))?;
         run.programs()?;
         let tests = Cargo::new("test --release --no-fail-fast -p tidegate-servers -p tidegate-acceptance");
-        run.tests(&with_environment(tests, servers).arguments(&HARNESS))
+        run.tests(&with_environment(tests, servers).arguments(&HARNESS))?;
+        for command in readme::commands(&servers.kafka())? {
+            run.step(&command.to_string(), command.run()?, Tally::default());
+        }
+        Ok(())
     })
 }
 
