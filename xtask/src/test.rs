@@ -25,7 +25,9 @@ pub(crate) fn everything() -> TaskResult {
         run.step("tidy", tidy::run()?, Tally::default());
         run.tests(&with_environment(Cargo::new(WORKSPACE), servers))?;
         run.programs()?;
-        let tests = Cargo::new("test --release --no-fail-fast -p tidegate-servers -p tidegate-acceptance");
+        let tests = Cargo::new(
+            "test --release --no-fail-fast -p xtask -p tidegate-benches -p tidegate-servers -p tidegate-acceptance",
+        );
         run.tests(&with_environment(tests, servers).arguments(&HARNESS))?;
         for command in readme::commands(&servers.kafka())? {
             run.step(&command.to_string(), command.run()?, Tally::default());

@@ -245,7 +245,7 @@ mod tests {
             ("a/src/x.rs", "//! X.\n", ""),
             ("a/src/x.rs", "use x;\n", "a/src/x.rs:1: does not open"),
             ("a/build.rs", "use x;\n", ""),
-            ("a/tests/compile-fail/x.rs", "use x;\n", ""),
+            ("a/tests/compile_fail/x.rs", "use x;\n", ""),
             ("a/src/x.rs", &long_file, "a/src/x.rs:1: 601 lines"),
             ("a/src/x.rs", &long_function, "a/src/x.rs:2: a function of 102 lines"),
             ("a/src/x.rs", &sleeping, "a/src/x.rs:3: a test sleeps"),
