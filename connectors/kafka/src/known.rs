@@ -13,6 +13,8 @@ pub(crate) struct Known {
     pub(crate) name: TopicPartition,
     /// Where the next batch goes on.
     pub(crate) position: u64,
+    /// Where the newest plan ended. Beyond `position` when the topic was made again and the job may go on.
+    pub(crate) planned: u64,
     /// Up to where it can be read, as the last question told.
     pub(crate) end: u64,
     /// The partition is not there at the moment: it gives empty ranges.
@@ -54,6 +56,7 @@ impl State {
         let known = if there { self.partitions.get_mut(place) } else { self.get_mut(name) };
         if let Some(known) = known {
             known.position = position;
+            known.planned = position;
         }
     }
 
@@ -66,8 +69,10 @@ impl State {
         interval: Duration,
     ) -> Vec<SourceRange> {
         let most = limit.per_batch(interval);
-        let range =
-            |it: &Known| planning::range(&it.name, it.position, it.reachable(open, read_committed), most);
+        let range = |it: &Known| SourceRange {
+            begins_anew: it.position < it.planned,
+            ..planning::range(&it.name, it.position, it.reachable(open, read_committed), most)
+        };
         self.partitions.iter().map(range).collect()
     }
 }

@@ -61,7 +61,9 @@ impl KafkaPlanner {
         let known = |name: TopicPartition| {
             let end = ends[&name];
             let position = beginning.of(&name, begins[&name], log_ends[&name], end)?;
-            Ok(Known { position, end, name, absent: false })
+            let planned =
+                beginning.resumed.and_then(|resumed| resumed.get(&name).copied()).unwrap_or(position);
+            Ok(Known { position, planned, end, name, absent: false })
         };
         names.into_iter().map(known).collect()
     }

@@ -192,7 +192,7 @@ impl Watcher {
         for name in new {
             let (position, end) = (begins[&name], ends[&name]);
             log::info!("Kafka: new partition {name}, read from offset {position}");
-            state.partitions.push(Known { name, position, end, absent: false });
+            state.partitions.push(Known { name, position, planned: position, end, absent: false });
         }
         Ok(())
     }

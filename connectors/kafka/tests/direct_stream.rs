@@ -7,7 +7,7 @@ use rdkafka::mocking::MockCluster;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use support::{PATIENCE, Writer, earliest, numbers};
-use tidegate::{Conf, Stop, StreamingContext};
+use tidegate::{Conf, ErrorKind, Stop, StreamingContext};
 use tidegate_kafka::{LocationStrategy, create_direct_stream};
 
 fn context() -> StreamingContext {
@@ -61,4 +61,37 @@ fn a_second_stream_is_asked_for_a_name() {
     let error = stream(earliest("127.0.0.1:1", "words", &[])).err().unwrap().to_string();
     assert!(error.contains("ConsumerStrategy::named"), "{error}");
     stream(earliest("127.0.0.1:1", "words", &[]).named("words")).unwrap();
+}
+
+#[test]
+fn a_job_that_may_lose_data_goes_on_in_a_topic_that_was_made_again() {
+    let checkpoint = tempfile::tempdir().unwrap();
+    for (lines, fails) in [(0..10, false), (0..3, true), (0..3, false)] {
+        // Another cluster with a topic of the same name: for the job it is the topic made again.
+        let mock = MockCluster::new(1).unwrap();
+        mock.create_topic("lines", 1, 1).unwrap();
+        let at = mock.bootstrap_servers();
+        let wanted = numbers(lines);
+        Writer::open(&at).write("lines", 0, &wanted);
+        let ssc = context();
+        ssc.checkpoint(checkpoint.path()).unwrap();
+        let strategy = earliest(&at, "lines", &[]).fail_on_data_loss(fails);
+        let stream = create_direct_stream(&ssc, LocationStrategy::PreferConsistent, strategy).unwrap();
+        let (tell, told) = channel();
+        let texts = stream.map(|line| line.text().unwrap().to_owned());
+        texts
+            .foreach_rdd(|rdd| {
+                rdd.collect(move |_, rows| rows.into_iter().for_each(|row| tell.send(row).unwrap_or(())))
+            })
+            .unwrap();
+        if fails {
+            let error = ssc.start().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::DataLost, "{error}");
+            continue;
+        }
+        ssc.start().unwrap();
+        let read: Vec<_> = wanted.iter().map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
+        assert_eq!(read, wanted);
+        ssc.stop(Stop::Gracefully).unwrap();
+    }
 }

@@ -15,12 +15,15 @@ pub struct SourceRange {
     pub from: u64,
     /// First position that is not read.
     pub until: u64,
+    /// The source has begun anew (a topic was deleted and made again): `from` may lie before what was read already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub begins_anew: bool,
 }
 
 impl SourceRange {
     /// A range of `partition`.
     pub fn new(partition: impl Into<String>, from: u64, until: u64) -> Self {
-        SourceRange { partition: partition.into(), from, until }
+        SourceRange { partition: partition.into(), from, until, begins_anew: false }
     }
 
     /// Number of positions in the range. A source with gaps (a compacted topic) may hold fewer records.
@@ -109,7 +112,7 @@ impl BatchPlan {
                 };
                 // A later start is a gap the source has declared (data lost to retention); an earlier one
                 // would read records twice.
-                if is.from < was.until {
+                if is.from < was.until && !is.begins_anew {
                     return flaw(format!("{is} begins before the end of the batch before, {was}"));
                 }
             }
@@ -196,6 +199,14 @@ mod tests {
         );
         let gap = plan(3, &[("a", 10, 12)]).follows(Some(&before)).unwrap_err();
         assert_eq!(gap.0, "plan of batch 3: follows batch 1");
+    }
+
+    #[test]
+    fn a_partition_that_was_made_again_may_begin_before_what_was_read() {
+        let mut again = plan(2, &[("a", 0, 3)]);
+        assert!(again.follows(Some(&plan(1, &[("a", 0, 10)]))).is_err());
+        again.sources[0].ranges[0].begins_anew = true;
+        assert_eq!(again.follows(Some(&plan(1, &[("a", 0, 10)]))), Ok(()));
     }
 
     #[test]
