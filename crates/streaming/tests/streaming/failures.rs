@@ -35,11 +35,11 @@ fn a_function_that_panics_stops_the_job_before_its_batch_is_seen_and_once_mended
     assert_eq!(whole.rows(), [1, 2, 3]);
     drop(job);
 
-    let mut job = start(true).unwrap();
-    let again = job.completed().unwrap();
-    assert_eq!((again.id().0, again.rerun), (2, true));
     input.push(1, [5]);
-    job.next_batch().unwrap();
+    let mut job = start(true).unwrap();
+    let again = job.next_batch().unwrap();
+    assert_eq!((again.id().0, again.rerun), (2, true));
+    job.completed().unwrap();
     job.ssc.stop(Stop::Gracefully).unwrap();
     let batches: Vec<_> = whole.batches().into_values().collect();
     assert_eq!(batches, [vec![1, 2, 3], vec![4, 13], vec![5]]);

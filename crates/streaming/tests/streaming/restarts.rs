@@ -86,12 +86,15 @@ fn a_batch_keeps_its_ranges_and_its_time_when_it_is_run_again() {
     drop(job);
     input.push(1, [4]);
     let mut job = start(false).unwrap();
+    assert!(job.next_batch().unwrap().rerun);
     job.completed().unwrap();
     let expected = [
         row(1, "memory-0 [0, 2)", vec![1, 2]),
         row(1, "memory-1 [0, 0)", vec![]),
         row(2, "memory-0 [2, 2)", vec![]),
         row(2, "memory-1 [0, 1)", vec![3]),
+        row(3, "memory-0 [2, 2)", vec![]),
+        row(3, "memory-1 [1, 2)", vec![4]),
     ];
     assert_eq!(told.rows(), expected);
 }
