@@ -10,3 +10,8 @@ pub mod patience;
 pub mod program;
 pub mod story;
 pub mod truth;
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
