@@ -82,6 +82,10 @@ impl Driver {
     /// Recovers and starts the first epoch; the sources go on where the newest plan ended.
     pub(crate) fn begin(&mut self) -> Result<()> {
         self.start_epoch()?;
+        // A batch that is run again asks no source: the workers are at it while the sources find their positions.
+        if !self.rerun.is_empty() {
+            self.hand_out_next()?;
+        }
         let last = self.journal.journaled().last;
         for (stream, planner) in &mut self.planners {
             let source = last.as_ref().and_then(|last| last.source(stream));

@@ -86,19 +86,26 @@ pub fn produce_paced(
 ) -> Result<u64, ServerError> {
     let source = Lines::new(SEED);
     let writer = LineWriter::new(bootstrap, topic, 0)?;
-    let (start, start_wall) = (Instant::now(), SystemTime::now());
     let total = (f64::from(rate) * duration.as_secs_f64()).round() as u64;
     let mut line = String::new();
-    for i in 0..total {
+    let mut send = |i: u64, created: SystemTime| {
+        let created = created.duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_millis();
+        line.clear();
+        source.append(i, &mut line);
+        writer.send(i, i64::try_from(created).expect("milliseconds fit into i64"), &line)
+    };
+    // Connecting takes a producer a quarter of a second; the pace begins when one record has arrived.
+    if total > 0 {
+        send(0, SystemTime::now())?;
+        writer.flush()?;
+    }
+    let (start, start_wall) = (Instant::now(), SystemTime::now());
+    for i in 1..total {
         let due = Duration::from_secs_f64(i as f64 / f64::from(rate));
         if let Some(early) = due.checked_sub(start.elapsed()) {
             thread::sleep(early.max(Duration::from_millis(1)));
         }
-        let created =
-            (start_wall + due).duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_millis();
-        line.clear();
-        source.append(i, &mut line);
-        writer.send(i, i64::try_from(created).expect("milliseconds fit into i64"), &line)?;
+        send(i, start_wall + due)?;
     }
     writer.finish()
 }
@@ -163,11 +170,16 @@ impl<'a> LineWriter<'a> {
         }
     }
 
-    fn finish(self) -> Result<u64, ServerError> {
+    /// Waits until the broker has acknowledged all that was sent.
+    fn flush(&self) -> Result<(), ServerError> {
         self.producer.flush(Timeout::After(DELIVERY_LIMIT)).map_err(|error| {
             ServerError::client(format!("cannot finish writing to {}", self.topic), error)
         })?;
-        self.first_failure()?;
+        self.first_failure()
+    }
+
+    fn finish(self) -> Result<u64, ServerError> {
+        self.flush()?;
         Ok(self.producer.context().delivered.load(Ordering::Acquire))
     }
 

@@ -11,7 +11,7 @@ mod queue;
 
 use compact_str::CompactString;
 use hashbrown::HashTable;
-use queue::Reader;
+use queue::{Reader, WAIT_FOR_MANY_MS, WAIT_FOR_ONE_MS};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::fs::File;
@@ -100,7 +100,7 @@ fn count_share(
     partitions: &[i32],
     ready: &Barrier,
 ) -> Result<(u64, Table), Failure> {
-    let reader = Reader::open(brokers, topic, partitions);
+    let reader = Reader::open(brokers, topic, partitions, WAIT_FOR_MANY_MS);
     ready.wait();
     let mut reader = reader?;
     let (mut records, mut table) = (0, Table::default());
@@ -171,7 +171,7 @@ impl Table {
 }
 
 fn latency(brokers: &str, topic: &str, records: u64) -> Result<Value, Failure> {
-    let mut reader = Reader::open(brokers, topic, &(0..PARTITIONS).collect::<Vec<_>>())?;
+    let mut reader = Reader::open(brokers, topic, &(0..PARTITIONS).collect::<Vec<_>>(), WAIT_FOR_ONE_MS)?;
     let mut ages_ms = Vec::new();
     read_until(&mut reader, records, |record| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -15,8 +15,10 @@ use std::{ptr, slice};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const MESSAGES: usize = 4096;
-/// How long one call waits for a first message.
-const WAIT_MS: i32 = 100;
+/// How long one call waits for its buffer to fill: long where only the rate counts.
+pub(crate) const WAIT_FOR_MANY_MS: i32 = 100;
+/// As short as can be, where each record counts.
+pub(crate) const WAIT_FOR_ONE_MS: i32 = 1;
 
 /// Read from the start of the partitions. With a full prefetch queue librdkafka waits `fetch.queue.backoff.ms`, whose default
 /// of a second would halve the rate; a prefetch of 8 MiB is enough and stays in the cache better than more.
@@ -44,13 +46,20 @@ pub(crate) struct Reader {
     consumer: BaseConsumer,
     assignment: TopicPartitionList,
     messages: Vec<*mut RDKafkaMessage>,
+    wait_ms: i32,
     /// How many records the partitions held when they were opened.
     pub(crate) records: u64,
 }
 
 impl Reader {
     /// Connects and looks up how much there is; nothing is fetched before [`Reader::start`].
-    pub(crate) fn open(brokers: &str, topic: &str, partitions: &[i32]) -> Result<Self, Failure> {
+    /// `wait_ms` is one of the two constants above.
+    pub(crate) fn open(
+        brokers: &str,
+        topic: &str,
+        partitions: &[i32],
+        wait_ms: i32,
+    ) -> Result<Self, Failure> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers);
         for (name, value) in SETTINGS {
@@ -69,7 +78,7 @@ impl Reader {
         if queue.is_null() {
             return Err("the consumer has no queue".into());
         }
-        Ok(Self { queue, consumer, assignment, messages: vec![ptr::null_mut(); MESSAGES], records })
+        Ok(Self { queue, consumer, assignment, messages: vec![ptr::null_mut(); MESSAGES], wait_ms, records })
     }
 
     /// Begins to fetch.
@@ -82,7 +91,7 @@ impl Reader {
         let room = self.messages.len();
         // SAFETY: the queue is alive, and the buffer has room for that many pointers.
         let got = unsafe {
-            sys::rd_kafka_consume_batch_queue(self.queue, WAIT_MS, self.messages.as_mut_ptr(), room)
+            sys::rd_kafka_consume_batch_queue(self.queue, self.wait_ms, self.messages.as_mut_ptr(), room)
         };
         let got = usize::try_from(got).map_err(|_| RDKafkaErrorCode::Fail)?;
         let mut records = 0;
