@@ -203,13 +203,13 @@ impl StreamingContext {
         let parts = self.parts()?;
         self.shared.graph.freeze();
         self.warn_of_weak_outputs(&parts);
-        let own_clock = parts.settings.checkpoint.clone();
+        let checkpoint = parts.settings.checkpoint.clone();
         let engine = Engine::start(parts)?;
         log::info!(
             "\"{}\" started: batches of {:?}, checkpoint {}",
             self.shared.conf.app_name(),
             self.shared.interval,
-            own_clock.map_or_else(|| "none".to_owned(), |directory| directory.display().to_string())
+            checkpoint.map_or_else(|| "none".to_owned(), |directory| directory.display().to_string())
         );
         *lifecycle = Lifecycle::Active(Arc::new(engine));
         drop(lifecycle);
