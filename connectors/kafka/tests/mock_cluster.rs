@@ -311,6 +311,7 @@ fn a_job_ends_soon_though_the_broker_is_away() {
     let batch = tidegate_core::BatchPlan {
         id: tidegate_core::BatchId::FIRST,
         time: tidegate_core::BatchTime(0),
+        zero: tidegate_core::BatchTime(0),
         sources: vec![plan.clone()],
     };
     job.planner.committed(&batch, &plan);

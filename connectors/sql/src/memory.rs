@@ -156,6 +156,7 @@ mod tests {
         BatchPlan {
             id: BatchId(id),
             time: BatchTime(id * 1000),
+            zero: BatchTime(0),
             sources: vec![SourcePlan { stream: "lines".into(), ranges }],
         }
     }

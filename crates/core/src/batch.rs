@@ -71,6 +71,9 @@ pub struct BatchPlan {
     pub id: BatchId,
     /// Time of the batch.
     pub time: BatchTime,
+    /// The time before the job's first batch, from which slides are counted (Spark's zero time); the same in all its plans.
+    #[serde(default)]
+    pub zero: BatchTime,
     /// What it takes of each input stream, in the order of the graph.
     pub sources: Vec<SourcePlan>,
 }
@@ -184,6 +187,7 @@ mod tests {
         BatchPlan {
             id: BatchId(id),
             time: BatchTime(id * 100),
+            zero: BatchTime(0),
             sources: vec![SourcePlan { stream: "lines".into(), ranges }],
         }
     }

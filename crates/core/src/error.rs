@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Reconfigure,
     /// Decide: data that the job needs is gone or unreadable, and going on would lose it silently.
     DataLost,
+    /// Nothing, if an older checkpoint is there: a file of this one can't be used, and the engine goes on from the one before.
+    DamagedCheckpoint,
     /// Mend the function of the job that panicked or gave an error.
     UserCode,
     /// Report it: an invariant of Tidegate does not hold.
@@ -49,6 +51,11 @@ impl Error {
     /// Data is gone or unreadable.
     pub fn data_lost(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::DataLost, message)
+    }
+
+    /// A file of a checkpoint can't be used.
+    pub fn damaged_checkpoint(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::DamagedCheckpoint, message)
     }
 
     /// A function of the job failed.

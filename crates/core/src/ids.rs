@@ -26,7 +26,7 @@ impl fmt::Display for BatchId {
 }
 
 /// Time of a batch on the stream's clock: milliseconds since 1970-01-01 UTC, a multiple of the batch interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BatchTime(pub u64);
 
@@ -85,4 +85,8 @@ name! {
 name! {
     /// Name of an output, the same after a restart.
     OutputId
+}
+name! {
+    /// Name of a state, the same after a restart.
+    StateId
 }

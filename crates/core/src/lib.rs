@@ -5,17 +5,21 @@
 //! arithmetic; must never open a file, read a clock or start a thread. (A [`crash_point`] ends the process, when asked to.)
 
 mod batch;
+mod checkpoint;
 mod crash;
 mod error;
 mod ids;
 mod output;
 mod runtime;
 mod source;
+mod storage;
 
 pub use batch::{Batch, BatchPlan, PlanFlaw, SourcePlan, SourceRange};
+pub use checkpoint::{Checkpoint, StateCheckpoint, StateFile, StateShape};
 pub use crash::{CRASH_POINTS, crash_point};
 pub use error::{Error, ErrorKind, Result};
-pub use ids::{BatchId, BatchTime, JobId, OperatorId, OutputId, PartitionId, StreamId};
+pub use ids::{BatchId, BatchTime, JobId, OperatorId, OutputId, PartitionId, StateId, StreamId};
 pub use output::{Delivery, Held, Output, OutputContext, Placement, Seat, Writer, Writers};
 pub use runtime::{BatchReport, EpochStart, RecordAges, Runtime, RuntimeEvent, RuntimeFactory};
 pub use source::{Emit, Planner, Progress, Reader, Source};
+pub use storage::{Storage, StoredObject, is_storage_path};

@@ -1,6 +1,6 @@
 //! Where engine and dataflow meet: run this plan, report; commit it, report.
 
-use crate::{BatchId, BatchPlan, Error, OutputId, PartitionId, Result};
+use crate::{BatchId, BatchPlan, Checkpoint, Error, OutputId, PartitionId, Result, StateCheckpoint};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,8 +21,31 @@ pub struct EpochStart {
     pub first: BatchId,
     /// What each output holds already, by partition: rows of those are not written again.
     pub held: BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>,
+    /// The newest batch that is known to be in every output; 0 for none. A batch up to it is run only so that state becomes
+    /// what it was: no output is given anything of it.
+    pub committed: BatchId,
+    /// The checkpoint that state starts from; `None`: empty. A file of it that can't be used fails the start with
+    /// [`DamagedCheckpoint`](crate::ErrorKind::DamagedCheckpoint).
+    pub restore: Option<Arc<Checkpoint>>,
+    /// Run slowly, keeping a sample of each record: a function of the job failed, and the record it failed on is wanted.
+    pub careful: bool,
     /// Where the runtime reports. Called from any thread; never blocks.
     pub events: Arc<dyn Fn(RuntimeEvent) + Send + Sync>,
+}
+
+impl EpochStart {
+    /// The first epoch of a job that has no state and whose outputs hold nothing.
+    pub fn fresh(first: BatchId, events: Arc<dyn Fn(RuntimeEvent) + Send + Sync>) -> EpochStart {
+        EpochStart {
+            epoch: 1,
+            first,
+            held: BTreeMap::new(),
+            committed: BatchId(0),
+            restore: None,
+            careful: false,
+            events,
+        }
+    }
 }
 
 /// A running mesh of workers. Dropping it ends the epoch: what was prepared and not committed is discarded.
@@ -32,6 +55,10 @@ pub trait Runtime: Send {
 
     /// Commits a batch that is `Prepared`, in every output.
     fn commit(&mut self, batch: BatchId);
+
+    /// Takes a view of all state as of `batch`, the newest that is `Processed`, and writes what changed since the last view
+    /// to the storage in the background; then reports [`RuntimeEvent::Snapshot`]. Not asked again before that.
+    fn snapshot(&mut self, batch: BatchId);
 }
 
 /// What a runtime reports.
@@ -43,6 +70,9 @@ pub enum RuntimeEvent {
     Prepared(BatchId),
     /// Every output on every worker has committed the batch.
     Committed(BatchId),
+    /// The files that hold all state as of the batch are written: those of this view, and those of earlier ones that still
+    /// count. By name of the state.
+    Snapshot(BatchId, Vec<StateCheckpoint>),
     /// The epoch is over.
     Failed(Error),
 }

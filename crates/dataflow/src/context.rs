@@ -7,15 +7,43 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
-use tidegate_core::{Batch, BatchId, Error, OperatorId, OutputId, PartitionId, RecordAges};
+use tidegate_core::{
+    Batch, BatchId, Checkpoint, EpochStart, Error, OperatorId, OutputId, PartitionId, RecordAges,
+};
 use timely::scheduling::Activator;
+
+/// With what the workers of an epoch begin.
+#[derive(Clone)]
+pub(crate) struct Beginning {
+    /// The first batch that will be run.
+    pub(crate) first: BatchId,
+    /// What each output holds already.
+    pub(crate) held: Arc<BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>>,
+    /// Batches up to this one are run for state alone.
+    pub(crate) committed: BatchId,
+    /// What state begins with.
+    pub(crate) restore: Option<Arc<Checkpoint>>,
+    /// Whether a sample of each record is kept for the error its function may fail with.
+    pub(crate) careful: bool,
+}
+
+impl Beginning {
+    pub(crate) fn of(start: &EpochStart) -> Beginning {
+        Beginning {
+            first: start.first,
+            held: Arc::new(start.held.clone()),
+            committed: start.committed,
+            restore: start.restore.clone(),
+            careful: start.careful,
+        }
+    }
+}
 
 /// What all operators of one worker share. One batch is processed at a time, so there is one current batch.
 pub(crate) struct WorkerContext {
     pub(crate) worker: usize,
     pub(crate) workers: usize,
-    pub(crate) first: BatchId,
-    pub(crate) held: Arc<BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>>,
+    pub(crate) beginning: Beginning,
     pub(crate) tally: Arc<dyn Reports>,
     current: RefCell<Option<Batch>>,
     activators: RefCell<Vec<Activator>>,
@@ -30,15 +58,13 @@ impl WorkerContext {
     pub(crate) fn new(
         worker: usize,
         workers: usize,
-        first: BatchId,
-        held: Arc<BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>>,
+        beginning: Beginning,
         tally: Arc<dyn Reports>,
     ) -> Rc<WorkerContext> {
         Rc::new(WorkerContext {
             worker,
             workers,
-            first,
-            held,
+            beginning,
             tally,
             current: RefCell::default(),
             activators: RefCell::default(),

@@ -203,7 +203,7 @@ impl<'s> Segment<'s> {
         let (cx, slots) = (self.cx, self.capabilities);
         cx.wakes(activator);
         self.builder.build(move |mut capabilities| {
-            let mut at = cx.first;
+            let mut at = cx.beginning.first;
             capabilities.iter_mut().for_each(|capability| capability.downgrade(&at.0));
             let mut done = capabilities.pop().expect("the last output is the one added above");
             for (slot, capability) in slots.iter().zip(capabilities) {

@@ -60,12 +60,13 @@ pub(crate) fn open_seat<T: Data>(
     let (orders, ordered) = unbounded();
     let seat = Seat { output: id.clone(), worker: cx.worker, workers: cx.workers };
     let (output, tally) = (output.clone(), cx.tally.clone());
-    let held = cx.held.get(id).cloned().unwrap_or_default();
+    let held = cx.beginning.held.get(id).cloned().unwrap_or_default();
+    let committed = cx.beginning.committed;
     let run = move || {
         let work = || -> Result<()> {
             let writer = output.writer(&seat)?;
             tally.ready();
-            Desk { writer, inbox, ordered, held, partitions, tally: &*tally }.run()
+            Desk { writer, inbox, ordered, held, committed, partitions, tally: &*tally }.run()
         };
         let error = match catch_unwind(AssertUnwindSafe(work)) {
             Ok(Ok(())) => return,
@@ -94,6 +95,7 @@ struct Desk<'a, T> {
     inbox: Receiver<Mail<T>>,
     ordered: Receiver<WriterOrder>,
     held: BTreeMap<PartitionId, BatchId>,
+    committed: BatchId,
     partitions: Option<Vec<PartitionId>>,
     tally: &'a dyn Reports,
 }
@@ -148,12 +150,13 @@ impl<T: Data> Desk<'_, T> {
         Ok(true)
     }
 
-    /// Whether `partition` of the output has `batch` already, from before a crash.
+    /// Whether `partition` of the output has `batch` already, from before a crash. What is known to be in every output is run
+    /// again for state alone.
     fn holds(&self, batch: &Batch, partition: PartitionId) -> bool {
         #[cfg(feature = "sabotage")]
         if crate::sabotage::dedup_skipped() {
             return false;
         }
-        self.held.get(&partition).is_some_and(|held| *held >= batch.id())
+        batch.id() <= self.committed || self.held.get(&partition).is_some_and(|held| *held >= batch.id())
     }
 }

@@ -1,16 +1,14 @@
 //! The engine's runtime on timely: worker threads in this process, orders out, reports back.
 
+use crate::context::Beginning;
 use crate::graph::Graph;
 use crate::output::WriterOrder;
 use crate::tally::{Reports, Tally};
 use crate::worker::{WorkerOrder, WorkerStart, WriterOrders};
 use crossbeam_channel::{Sender, unbounded};
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
-use tidegate_core::{
-    Batch, BatchId, BatchPlan, EpochStart, Error, OutputId, PartitionId, Result, Runtime, RuntimeFactory,
-};
+use tidegate_core::{Batch, BatchId, BatchPlan, EpochStart, Error, Result, Runtime, RuntimeFactory};
 use timely::CommunicationConfig;
 use timely::communication::{Allocator, AllocatorBuilder, WorkerGuards, initialize_from};
 
@@ -36,8 +34,7 @@ impl RuntimeFactory for TimelyRuntimes {
         let threads = CommunicationConfig::Process(self.workers).try_build();
         let threads = threads.map_err(|text| Error::bug(format!("timely: {text}")))?;
         let tally = Tally::new(start.events.clone());
-        let EpochStart { first, held, .. } = start;
-        let threads = WorkerThreads::spawn(&self.graph, threads, 0, first, held, tally.clone())?;
+        let threads = WorkerThreads::spawn(&self.graph, threads, 0, Beginning::of(&start), tally.clone())?;
         tally.await_ready(self.workers)?;
         Ok(Box::new(threads))
     }
@@ -56,19 +53,12 @@ impl WorkerThreads {
         graph: &Graph,
         (builders, guard): (Vec<AllocatorBuilder>, Box<dyn Any + Send>),
         first_index: usize,
-        first: BatchId,
-        held: BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>,
+        beginning: Beginning,
         tally: Arc<dyn Reports>,
     ) -> Result<WorkerThreads> {
         let (orders, ordered): (Vec<_>, Vec<_>) = builders.iter().map(|_| unbounded()).unzip();
         let writers = WriterOrders::default();
-        let worker = WorkerStart {
-            graph: graph.clone(),
-            first,
-            held: Arc::new(held),
-            tally,
-            writers: writers.clone(),
-        };
+        let worker = WorkerStart { graph: graph.clone(), beginning, tally, writers: writers.clone() };
         let run = move |allocator: Allocator| {
             let ordered = &ordered[allocator.index() - first_index];
             worker.clone().run(allocator, ordered);
@@ -100,6 +90,8 @@ impl Runtime for WorkerThreads {
             let _ = writer.send(WriterOrder::Commit(batch));
         }
     }
+
+    fn snapshot(&mut self, _: BatchId) {}
 }
 
 impl Drop for WorkerThreads {

@@ -1,17 +1,16 @@
 //! The step loop of one worker: take a plan, step until the probe passes it, report.
 
 use crate::blame::unwound;
-use crate::context::WorkerContext;
+use crate::context::{Beginning, WorkerContext};
 use crate::graph::Graph;
 use crate::lower::lower;
 use crate::output::{WriterOrder, WriterSeat};
 use crate::tally::Reports;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use tidegate_core::{Batch, BatchId, Error, OutputId, PartitionId};
+use tidegate_core::{Batch, Error};
 use timely::WorkerConfig;
 use timely::communication::Allocator;
 use timely::worker::Worker;
@@ -29,8 +28,7 @@ pub(crate) type WriterOrders = Arc<Mutex<Vec<Sender<WriterOrder>>>>;
 #[derive(Clone)]
 pub(crate) struct WorkerStart {
     pub(crate) graph: Graph,
-    pub(crate) first: BatchId,
-    pub(crate) held: Arc<BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>>,
+    pub(crate) beginning: Beginning,
     pub(crate) tally: Arc<dyn Reports>,
     pub(crate) writers: WriterOrders,
 }
@@ -64,7 +62,7 @@ impl WorkerStart {
         orders: &Receiver<WorkerOrder>,
         seats: &mut Vec<WriterSeat>,
     ) -> Result<(), Error> {
-        let cx = WorkerContext::new(worker.index(), worker.peers(), self.first, self.held, self.tally);
+        let cx = WorkerContext::new(worker.index(), worker.peers(), self.beginning, self.tally);
         let graph = self.graph;
         let probe = worker.dataflow(|scope| lower(&graph, scope, cx.clone()));
         *seats = cx.writers.take();

@@ -85,7 +85,7 @@ impl Epoch {
             let _ = tell.lock().unwrap().send(event);
         });
         let start =
-            EpochStart { epoch, first: BatchId(first), held: held(directory), events: events_of_epoch };
+            EpochStart { epoch, held: held(directory), ..EpochStart::fresh(BatchId(first), events_of_epoch) };
         Ok(Epoch { runtime: factory.start(start)?, events })
     }
 

@@ -158,7 +158,15 @@ impl Driver {
         let report = move |event| {
             let _ = events.send(Event::Runtime(epoch, event));
         };
-        let start = EpochStart { epoch, first, held, events: Arc::new(report) };
+        let start = EpochStart {
+            epoch,
+            first,
+            held,
+            committed: BatchId(0),
+            restore: None,
+            careful: false,
+            events: Arc::new(report),
+        };
         self.runtime = Some(self.runtimes.start(start)?);
         Ok(())
     }
@@ -296,6 +304,8 @@ impl Driver {
     fn plan(&mut self, time: BatchTime) -> Result<BatchPlan> {
         let last = self.journal.last();
         let id = last.map_or(BatchId::FIRST, |last| last.id.next());
+        let before = BatchTime(time.0.saturating_sub(self.settings.interval.as_millis() as u64));
+        let zero = last.map_or(before, |last| last.zero);
         let mut sources = Vec::with_capacity(self.planners.len());
         for (stream, planner) in &mut self.planners {
             sources.push(
@@ -304,7 +314,7 @@ impl Driver {
                     .map_err(|e| e.context(format!("batch {id}, input {stream}")))?,
             );
         }
-        Ok(BatchPlan { id, time, sources })
+        Ok(BatchPlan { id, time, zero, sources })
     }
 
     /// Decides a batch and hands it to the workers. A crash after any line is repaired by running the batch again, or, before
@@ -365,6 +375,7 @@ impl Driver {
                 self.commit_oldest(now);
             }
             RuntimeEvent::Committed(batch) => self.committed(batch)?,
+            RuntimeEvent::Snapshot(..) => {}
             RuntimeEvent::Failed(error) => return Err(error),
         }
         Ok(())

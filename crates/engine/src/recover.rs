@@ -170,7 +170,7 @@ mod tests {
     fn plan(id: u64) -> BatchPlan {
         let ranges = vec![SourceRange::new("lines-0", (id - 1) * 10, id * 10)];
         let sources = vec![SourcePlan { stream: "lines".into(), ranges }];
-        BatchPlan { id: BatchId(id), time: BatchTime(id * 100), sources }
+        BatchPlan { id: BatchId(id), time: BatchTime(id * 100), zero: BatchTime(0), sources }
     }
 
     fn journal(pending: &[u64], last: u64, committed: u64) -> Journaled {

@@ -172,7 +172,12 @@ impl TestJob {
 
 /// A batch of `time_ms` that takes nothing: for tests of functions that are given a batch.
 pub fn batch_at(time_ms: u64) -> Batch {
-    Batch::new(Arc::new(BatchPlan { id: BatchId::FIRST, time: BatchTime(time_ms), sources: Vec::new() }))
+    Batch::new(Arc::new(BatchPlan {
+        id: BatchId::FIRST,
+        time: BatchTime(time_ms),
+        zero: BatchTime(0),
+        sources: Vec::new(),
+    }))
 }
 
 /// An input in memory that can be read again and again, as a Kafka topic can. Copies are the same input; it outlives a

@@ -111,7 +111,12 @@ impl Job {
         self.planner.planned(&plan);
         let kept = try_read(self.reader.as_mut(), &plan.ranges)?;
         self.batches += 1;
-        let whole = BatchPlan { id: BatchId(self.batches), time: BatchTime(0), sources: vec![plan.clone()] };
+        let whole = BatchPlan {
+            id: BatchId(self.batches),
+            time: BatchTime(0),
+            zero: BatchTime(0),
+            sources: vec![plan.clone()],
+        };
         self.planner.committed(&whole, &plan);
         self.last = Some(plan);
         Ok(kept)

@@ -17,7 +17,7 @@ pub(crate) fn count(word: &str, count: i64) -> Count {
 pub(crate) fn plan(id: u64, from: u64, until: u64) -> BatchPlan {
     let ranges = vec![SourceRange::new("lines-0", from, until)];
     let sources = vec![SourcePlan { stream: "lines".into(), ranges }];
-    BatchPlan { id: BatchId(id), time: BatchTime(id * 1000), sources }
+    BatchPlan { id: BatchId(id), time: BatchTime(id * 1000), zero: BatchTime(0), sources }
 }
 
 /// A batch that takes ten records.

@@ -5,6 +5,7 @@ use crate::cluster::frame;
 use crate::cluster::mesh::{self, Mesh};
 use crate::cluster::message::{Hello, Order, Report, Start, What};
 use crate::cluster::token::ClusterToken;
+use crate::context::Beginning;
 use crate::graph::Graph;
 use crate::runtime::WorkerThreads;
 use crate::tally::{Reports, Tally};
@@ -124,7 +125,7 @@ impl RuntimeFactory for ClusterRuntimes {
         self.gather()?;
         self.epoch += 1;
         let (epoch, workers, processes) = (self.epoch, self.settings.workers, self.settings.processes);
-        let tally = Tally::new(start.events);
+        let tally = Tally::new(start.events.clone());
         let links: Vec<_> = self.links.iter().flatten().map(|link| link.shared.clone()).collect();
         let order = Order::Start(Box::new(Start {
             epoch,
@@ -133,6 +134,8 @@ impl RuntimeFactory for ClusterRuntimes {
             shape: self.graph.shape(),
             first: start.first,
             held: start.held.clone(),
+            committed: start.committed,
+            careful: start.careful,
         }));
         let (trouble, troubled) = bounded(1);
         links
@@ -147,7 +150,7 @@ impl RuntimeFactory for ClusterRuntimes {
             mesh.open(&mut self.door, &troubled).map_err(|error| tally.failure().unwrap_or(error))?;
         let reports: Arc<dyn Reports> = tally.clone();
         let allocators = mesh::allocators(sockets, 0, workers, &reports)?;
-        let threads = WorkerThreads::spawn(&self.graph, allocators, 0, start.first, start.held, reports)?;
+        let threads = WorkerThreads::spawn(&self.graph, allocators, 0, Beginning::of(&start), reports)?;
         runtime.threads = Some(threads);
         tally.await_ready(processes * workers)?;
         Ok(Box::new(runtime))
@@ -194,6 +197,8 @@ impl Runtime for ClusterRuntime {
             threads.commit(batch);
         }
     }
+
+    fn snapshot(&mut self, _: BatchId) {}
 }
 
 impl Drop for ClusterRuntime {

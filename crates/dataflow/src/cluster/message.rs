@@ -43,6 +43,8 @@ pub(crate) struct Start {
     pub(crate) shape: GraphShape,
     pub(crate) first: BatchId,
     pub(crate) held: BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>,
+    pub(crate) committed: BatchId,
+    pub(crate) careful: bool,
 }
 
 /// From a process to the driver.
@@ -116,6 +118,8 @@ mod tests {
             shape: GraphShape::default(),
             first: BatchId(10),
             held: held.clone(),
+            committed: BatchId(9),
+            careful: false,
         };
         let bytes = frame::encode(&Order::Start(Box::new(start))).unwrap();
         let Some(Order::Start(read)) = frame::read(&mut &bytes[..]).unwrap() else { panic!("a start") };

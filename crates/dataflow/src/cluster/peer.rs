@@ -6,6 +6,7 @@ use crate::cluster::frame;
 use crate::cluster::mesh::{self, Mesh};
 use crate::cluster::message::{Hello, Order, Report, Start, What};
 use crate::cluster::token::ClusterToken;
+use crate::context::Beginning;
 use crate::graph::Graph;
 use crate::runtime::WorkerThreads;
 use crate::tally::Reports;
@@ -106,7 +107,7 @@ impl PeerProcess {
         orders: &Receiver<Order>,
         reports: &Arc<dyn Reports>,
     ) -> Result<WorkerThreads> {
-        let Start { epoch, workers, peers, shape, first, held } = start;
+        let Start { epoch, workers, peers, shape, first, held, committed, careful } = start;
         let (process, processes) = (self.process, peers.len() + 1);
         if !(1..=WORKERS_MAX).contains(&workers) || !(1..processes).contains(&process) {
             return Err(Error::bug(format!("told to be one of {processes} processes of {workers} workers")));
@@ -123,7 +124,9 @@ impl PeerProcess {
         let mesh = Mesh { epoch, process, processes, before: &before, token: &self.token };
         let sockets = mesh.open(door, orders)?;
         let allocators = mesh::allocators(sockets, process, workers, reports)?;
-        WorkerThreads::spawn(&self.graph, allocators, process * workers, first, held, reports.clone())
+        // A graph with state is refused by the driver: there is nothing to restore here.
+        let beginning = Beginning { first, held: Arc::new(held), committed, restore: None, careful };
+        WorkerThreads::spawn(&self.graph, allocators, process * workers, beginning, reports.clone())
     }
 
     fn lost(&self) -> Error {

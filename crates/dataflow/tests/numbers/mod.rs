@@ -82,7 +82,7 @@ pub(crate) fn plan(id: u64) -> BatchPlan {
     let range = |partition| SourceRange::new(format!("n-{partition}"), (id - 1) * RECORDS, id * RECORDS);
     let ranges = (0..PARTITIONS).map(range).collect();
     let sources = vec![SourcePlan { stream: "numbers".into(), ranges }];
-    BatchPlan { id: BatchId(id), time: BatchTime(id * 100), sources }
+    BatchPlan { id: BatchId(id), time: BatchTime(id * 100), zero: BatchTime(0), sources }
 }
 
 /// What each output must hold after `batches`: (output, batch) to its rows, in order.

@@ -454,6 +454,8 @@ impl Runtime for FakeRuntime {
         let result = self.commit_everywhere(batch);
         self.end_on(result);
     }
+
+    fn snapshot(&mut self, _: BatchId) {}
 }
 
 impl FakeRuntime {

@@ -20,7 +20,12 @@ fn plan(id: u64) -> BatchPlan {
     ];
     let words = SourcePlan { stream: "lines".into(), ranges };
     let none = SourcePlan { stream: "späte Zeilen".into(), ranges: vec![] };
-    BatchPlan { id: BatchId(id), time: BatchTime(1_700_000_000_000 + id * 1000), sources: vec![words, none] }
+    BatchPlan {
+        id: BatchId(id),
+        time: BatchTime(1_700_000_000_000 + id * 1000),
+        zero: BatchTime(0),
+        sources: vec![words, none],
+    }
 }
 
 fn open(directory: &Path) -> Result<Journal> {
@@ -211,7 +216,7 @@ proptest! {
     ) {
         let source = |(name, ranges): (String, _)| SourcePlan { stream: StreamId(name), ranges };
         let sources = sources.into_iter().map(source).collect();
-        let plan = BatchPlan { id: BatchId(id), time: BatchTime(time), sources };
+        let plan = BatchPlan { id: BatchId(id), time: BatchTime(time), zero: BatchTime(0), sources };
         let dir = directory();
         let mut journal = open(dir.path()).unwrap();
         journal.planned(&plan).unwrap();
