@@ -1,0 +1,208 @@
+//! A storage that fails on purpose, for tests of what is built on storages.
+//!
+//! The way to use it: run the work once, read [`FailingStorage::calls`], then run it once for each call with that call made to
+//! fail. So no step is forgotten, also not one that is added later.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tidegate_core::{Error, Result, Storage, StoredObject};
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is done, and the error is a [`Retry`](tidegate_core::ErrorKind::Retry): the store was away.
+    Away,
+    /// Nothing is done, and the error is a [`Reconfigure`](tidegate_core::ErrorKind::Reconfigure): the store said no.
+    Refused,
+    /// All is done, and the answer got lost: a `Retry`.
+    AnswerLost,
+    /// The store breaks its promise. `put` and `put_new` leave the first half of the object in its place and give a `Retry`, as a
+    /// store without atomic writes does when its writer dies. `get` gives the first half, and `list` the first half of the
+    /// objects, as if that were all. `delete` is as [`AnswerLost`](Fault::AnswerLost).
+    Torn,
+}
+
+/// A [`Storage`] whose calls fail as planned, and are else those of another.
+///
+/// Calls are counted from 1, over `put`, `put_new`, `get`, `list` and `delete`. Copies share counter and plan. It says that it
+/// is no [local directory](Storage::local_directory), whatever is below: else files would go past it.
+#[derive(Clone, Debug)]
+pub struct FailingStorage {
+    inner: Arc<dyn Storage>,
+    plan: Arc<Mutex<Plan>>,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    calls: u64,
+    faults: BTreeMap<u64, Fault>,
+    from: Option<(u64, Fault)>,
+}
+
+impl FailingStorage {
+    /// Passes every call on to `inner` until told otherwise.
+    pub fn new(inner: Arc<dyn Storage>) -> FailingStorage {
+        FailingStorage { inner, plan: Arc::default() }
+    }
+
+    /// Has call `number` fail, counted from 1 since the beginning.
+    pub fn fail(&self, number: u64, fault: Fault) {
+        self.plan().faults.insert(number, fault);
+    }
+
+    /// Has every call from `number` on fail, until [`mend`](FailingStorage::mend).
+    pub fn fail_from(&self, number: u64, fault: Fault) {
+        self.plan().from = Some((number, fault));
+    }
+
+    /// Has no further call fail. Goes on counting.
+    pub fn mend(&self) {
+        let mut plan = self.plan();
+        plan.faults.clear();
+        plan.from = None;
+    }
+
+    /// How many calls there were, those that failed among them.
+    pub fn calls(&self) -> u64 {
+        self.plan().calls
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().expect("nothing panics while it holds the plan")
+    }
+
+    /// Counts a call; what is planned for it, and the words for its error.
+    fn count(&self, call: &str, path: &str) -> (Option<Fault>, String) {
+        let mut plan = self.plan();
+        plan.calls += 1;
+        let number = plan.calls;
+        let from = plan.from.filter(|(from, _)| number >= *from).map(|(_, fault)| fault);
+        let fault = plan.faults.get(&number).copied().or(from);
+        (fault, format!("{call} of {path:?}, call {number}, was made to fail ({fault:?})"))
+    }
+
+    fn put_with(
+        &self,
+        call: &str,
+        path: &str,
+        bytes: Vec<u8>,
+        put: impl Fn(Vec<u8>) -> Result<bool>,
+    ) -> Result<bool> {
+        match self.count(call, path) {
+            (None, _) => put(bytes),
+            (Some(Fault::Away), text) => Err(Error::retry(text)),
+            (Some(Fault::Refused), text) => Err(Error::reconfigure(text)),
+            (Some(Fault::AnswerLost), text) => put(bytes).and(Err(Error::retry(text))),
+            (Some(Fault::Torn), text) => put(half(bytes)).and(Err(Error::retry(text))),
+        }
+    }
+}
+
+impl Storage for FailingStorage {
+    fn describe(&self) -> String {
+        format!("{}, failing on purpose", self.inner.describe())
+    }
+
+    fn put(&self, path: &str, bytes: Vec<u8>) -> Result<()> {
+        self.put_with("put", path, bytes, |bytes| self.inner.put(path, bytes).map(|()| true)).map(drop)
+    }
+
+    fn put_new(&self, path: &str, bytes: Vec<u8>) -> Result<bool> {
+        self.put_with("put_new", path, bytes, |bytes| self.inner.put_new(path, bytes))
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.inner.is_exclusive()
+    }
+
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        match self.count("get", path) {
+            (None, _) => self.inner.get(path),
+            (Some(Fault::Refused), text) => Err(Error::reconfigure(text)),
+            (Some(Fault::Away | Fault::AnswerLost), text) => Err(Error::retry(text)),
+            (Some(Fault::Torn), _) => Ok(self.inner.get(path)?.map(half)),
+        }
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<StoredObject>> {
+        match self.count("list", prefix) {
+            (None, _) => self.inner.list(prefix),
+            (Some(Fault::Refused), text) => Err(Error::reconfigure(text)),
+            (Some(Fault::Away | Fault::AnswerLost), text) => Err(Error::retry(text)),
+            (Some(Fault::Torn), _) => self.inner.list(prefix).map(half),
+        }
+    }
+
+    fn delete(&self, path: &str) -> Result<()> {
+        match self.count("delete", path) {
+            (None, _) => self.inner.delete(path),
+            (Some(Fault::Away), text) => Err(Error::retry(text)),
+            (Some(Fault::Refused), text) => Err(Error::reconfigure(text)),
+            (Some(Fault::AnswerLost | Fault::Torn), text) => {
+                self.inner.delete(path).and(Err(Error::retry(text)))
+            }
+        }
+    }
+
+    fn local_directory(&self) -> Option<&Path> {
+        None
+    }
+}
+
+fn half<T>(mut all: Vec<T>) -> Vec<T> {
+    all.truncate(all.len() / 2);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryStorage, conformance};
+    use tidegate_core::ErrorKind;
+
+    fn failing() -> (MemoryStorage, FailingStorage) {
+        let memory = MemoryStorage::new();
+        (memory.clone(), FailingStorage::new(Arc::new(memory)))
+    }
+
+    #[test]
+    fn without_a_plan_it_is_the_storage_below() {
+        conformance::all(&failing().1, "here");
+    }
+
+    #[test]
+    fn just_the_planned_call_fails_in_the_planned_way() {
+        for (fault, kind, left) in [
+            (Fault::Away, ErrorKind::Retry, None),
+            (Fault::Refused, ErrorKind::Reconfigure, None),
+            (Fault::AnswerLost, ErrorKind::Retry, Some(b"abcd".to_vec())),
+            (Fault::Torn, ErrorKind::Retry, Some(b"ab".to_vec())),
+        ] {
+            let (memory, failing) = failing();
+            failing.fail(2, fault);
+            failing.put("first", b"abcd".to_vec()).unwrap();
+            let error = failing.put("second", b"abcd".to_vec()).unwrap_err();
+            assert_eq!(error.kind(), kind);
+            assert!(error.to_string().starts_with("put of \"second\", call 2, was made to fail"), "{error}");
+            failing.put("third", b"abcd".to_vec()).unwrap();
+            assert_eq!(memory.get("second").unwrap(), left, "{fault:?}");
+            assert_eq!(
+                (failing.calls(), memory.list("").unwrap().len()),
+                (3, 2 + usize::from(left.is_some()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_torn_read_looks_whole() {
+        let (memory, failing) = failing();
+        memory.put("a/x", b"abcd".to_vec()).unwrap();
+        memory.put("a/y", b"abcd".to_vec()).unwrap();
+        failing.fail_from(1, Fault::Torn);
+        assert_eq!(failing.get("a/x").unwrap(), Some(b"ab".to_vec()));
+        assert_eq!(failing.list("a").unwrap().len(), 1);
+        failing.mend();
+        assert_eq!(failing.list("a").unwrap().len(), 2);
+    }
+}
