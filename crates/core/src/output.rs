@@ -48,7 +48,11 @@ pub trait Writer<T> {
     fn write(&mut self, batch: &Batch, partition: PartitionId, rows: Vec<T>) -> Result<()>;
 
     /// All rows were given. Stages that `partitions` hold this batch, and makes sure that a commit can't be refused for
-    /// what the rows are. `partitions` are those of this seat that do not hold the batch yet; never empty.
+    /// what the rows are. `partitions` are those of this seat that do not hold the batch yet.
+    ///
+    /// A batch in which the output's stream has no dataset (which is not an empty one) is not told to an output that does not
+    /// remember. One that does is told, so that it has missed none; only then, and only if it has no partitions of its own
+    /// ([`Placement::AsIs`]), is `partitions` empty.
     ///
     /// # Errors
     /// As [`Writer::write`].

@@ -1,5 +1,6 @@
 //! What all operators of one worker share.
 
+use crate::blame::at_batch;
 use crate::output::WriterSeat;
 use crate::tally::Reports;
 use std::any::Any;
@@ -84,6 +85,7 @@ impl WorkerContext {
 
     /// Begins a batch and wakes every operator.
     pub(crate) fn begin(&self, batch: Batch) {
+        at_batch(batch.id());
         *self.current.borrow_mut() = Some(batch);
         self.activators.borrow().iter().for_each(Activator::activate);
     }

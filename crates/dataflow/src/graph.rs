@@ -1,5 +1,7 @@
 //! What a program builds: nodes that know their consumers, inputs at the top, outputs at the bottom. Nothing runs here.
 
+use crate::blame::Blame;
+use crate::context::WorkerContext;
 use crate::lower::{Lowering, Segment};
 use crate::push::{FanOut, Next};
 use serde::{Deserialize, Serialize};
@@ -10,8 +12,72 @@ use tidegate_core::{
     BatchPlan, Delivery, Error, Held, OperatorId, OutputContext, OutputId, Planner, Result, StreamId,
 };
 
-/// Number of partitions of a dataset in the batch of a plan: the same on every worker.
+/// Number of partitions of a dataset in the batch of a plan: the same on every worker. None where there is no dataset.
 pub type PartitionCount = Arc<dyn Fn(&BatchPlan) -> u32 + Send + Sync>;
+
+/// Whether there is a dataset in the batch of a plan: the same on every worker.
+pub type Presence = Arc<dyn Fn(&BatchPlan) -> bool + Send + Sync>;
+
+/// In which batches a stream has a dataset. No dataset is not an empty one: nothing below it happens in such a batch.
+#[derive(Clone)]
+pub struct Cadence {
+    slide_ms: u64,
+    present: Presence,
+}
+
+impl Cadence {
+    /// A dataset where `present` says so, which is at most every `slide_ms`.
+    pub fn new(slide_ms: u64, present: Presence) -> Cadence {
+        Cadence { slide_ms, present }
+    }
+
+    /// A dataset every `slide_ms`, counted from the time before the job's first batch: as a window slides.
+    pub fn every(slide_ms: u64) -> Cadence {
+        let at = move |plan: &BatchPlan| plan.time.0.abs_diff(plan.zero.0).is_multiple_of(slide_ms.max(1));
+        Cadence::new(slide_ms, Arc::new(at))
+    }
+
+    /// Time between two datasets at least.
+    pub fn slide_ms(&self) -> u64 {
+        self.slide_ms
+    }
+
+    /// Whether there is a dataset in the batch of `plan`.
+    pub fn is_present(&self, plan: &BatchPlan) -> bool {
+        (self.present)(plan)
+    }
+
+    /// A dataset where any of `parents` has one.
+    fn of_any(parents: &[Parent]) -> Option<Cadence> {
+        let (first, others) = parents.split_first()?;
+        let mut all: Vec<Presence> = vec![first.cadence.present.clone()];
+        for other in others {
+            // Most parents share theirs: what is asked once a batch stays one question.
+            if !all.iter().any(|known| Arc::ptr_eq(known, &other.cadence.present)) {
+                all.push(other.cadence.present.clone());
+            }
+        }
+        let present = match <[Presence; 1]>::try_from(all) {
+            Ok([one]) => one,
+            Err(several) => Arc::new(move |plan: &BatchPlan| several.iter().any(|present| present(plan))),
+        };
+        Some(Cadence::new(first.cadence.slide_ms, present))
+    }
+}
+
+impl fmt::Debug for Cadence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "every {} ms", self.slide_ms)
+    }
+}
+
+/// A parent as the node below it sees it, whatever its records are.
+#[derive(Clone)]
+pub(crate) struct Parent {
+    name: Arc<str>,
+    used: Arc<Used>,
+    cadence: Cadence,
+}
 
 /// Builds the first stage of a consumer, in the segment that feeds it.
 pub(crate) type Consumer<T> = Arc<dyn for<'s> Fn(&mut Segment<'s>) -> Next<T> + Send + Sync>;
@@ -23,7 +89,7 @@ type OpenPlanner = Arc<dyn Fn() -> Result<Box<dyn Planner>> + Send + Sync>;
 type OpenOutput = Arc<dyn Fn(&OutputContext) -> Result<Held> + Send + Sync>;
 
 /// The whole graph of a job.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Graph {
     shared: Arc<Shared>,
     inputs: Arc<Mutex<Vec<Input>>>,
@@ -46,11 +112,12 @@ impl fmt::Display for GraphShape {
     }
 }
 
-#[derive(Default)]
 pub(crate) struct Shared {
+    interval_ms: u64,
     frozen: AtomicBool,
     operators: AtomicU32,
     outputs: Mutex<Vec<OutputDoor>>,
+    flaw: Mutex<Option<Error>>,
 }
 
 #[derive(Clone)]
@@ -76,6 +143,29 @@ pub struct OutputDoor {
 }
 
 impl Graph {
+    /// An empty graph of a job that makes a batch every `interval_ms`.
+    pub fn new(interval_ms: u64) -> Graph {
+        let shared = Shared {
+            interval_ms,
+            frozen: AtomicBool::new(false),
+            operators: AtomicU32::new(0),
+            outputs: Mutex::default(),
+            flaw: Mutex::default(),
+        };
+        Graph { shared: Arc::new(shared), inputs: Arc::default() }
+    }
+
+    /// Whether the graph can run.
+    ///
+    /// # Errors
+    /// The first flaw that was found while it was built.
+    pub fn check(&self) -> Result<()> {
+        match &*lock(&self.shared.flaw) {
+            Some(flaw) => Err(Error::new(flaw.kind(), flaw.to_string())),
+            None => Ok(()),
+        }
+    }
+
     /// Whether something was built that will run: at least one output.
     pub fn has_output(&self) -> bool {
         !lock(&self.shared.outputs).is_empty()
@@ -164,6 +254,16 @@ impl Shared {
         Ok(())
     }
 
+    /// Length of a batch.
+    pub(crate) fn interval_ms(&self) -> u64 {
+        self.interval_ms
+    }
+
+    /// Records that the graph can't run: building goes on, and the start is refused with the first flaw.
+    pub(crate) fn flaw(&self, flaw: Error) {
+        lock(&self.flaw).get_or_insert(flaw);
+    }
+
     pub(crate) fn add_output(&self, door: OutputDoor) -> Result<()> {
         self.refuse_if_frozen("an output")?;
         let mut outputs = lock(&self.outputs);
@@ -208,6 +308,7 @@ struct Inner<T> {
     id: OperatorId,
     name: Arc<str>,
     partitions: PartitionCount,
+    cadence: Cadence,
     used: Arc<Used>,
     consumers: Mutex<Vec<(Arc<Used>, Consumer<T>)>>,
 }
@@ -225,29 +326,73 @@ impl<T> fmt::Debug for Node<T> {
 }
 
 impl<T: 'static> Node<T> {
-    /// A node named `kind` below `parents`.
+    /// A node named `kind` below `parents`, which must have the same slide: it has a dataset where any of them has one (a
+    /// parent without one counts as empty), of `partitions`.
     ///
     /// # Panics
-    /// When the graph is running.
+    /// When there is no parent, or the graph is running.
     pub(crate) fn below(
         graph: &Arc<Shared>,
         kind: &str,
-        parents: Vec<Arc<Used>>,
+        parents: &[Parent],
+        partitions: PartitionCount,
+    ) -> Node<T> {
+        let cadence = Cadence::of_any(parents).expect("an operator has a parent");
+        let node = Node::with_cadence(graph, kind, parents, cadence, partitions);
+        let slide_of = |parent: &Parent| parent.cadence.slide_ms;
+        if let Some(other) = parents.iter().find(|parent| slide_of(parent) != node.cadence().slide_ms) {
+            graph.flaw(Error::reconfigure(format!(
+                "{}: {} has a dataset every {} ms, {} every {} ms; give both the same slide",
+                node.name(),
+                parents[0].name,
+                slide_of(&parents[0]),
+                other.name,
+                slide_of(other)
+            )));
+        }
+        node
+    }
+
+    /// A node that has datasets of its own accord: an input, a window.
+    ///
+    /// # Panics
+    /// When the graph is running.
+    pub(crate) fn with_cadence(
+        graph: &Arc<Shared>,
+        kind: &str,
+        parents: &[Parent],
+        cadence: Cadence,
+        partitions: PartitionCount,
+    ) -> Node<T> {
+        let present = cadence.present.clone();
+        let counted = Arc::new(move |plan: &BatchPlan| if present(plan) { partitions(plan) } else { 0 });
+        Node::made(graph, kind, parents, cadence, counted)
+    }
+
+    /// A node below this one with the same partitions.
+    pub(crate) fn narrow<U: 'static>(&self, kind: &str) -> Node<U> {
+        let (cadence, partitions) = (self.cadence().clone(), self.partitions().clone());
+        Node::made(&self.inner.graph, kind, &[self.parent()], cadence, partitions)
+    }
+
+    fn made(
+        graph: &Arc<Shared>,
+        kind: &str,
+        parents: &[Parent],
+        cadence: Cadence,
         partitions: PartitionCount,
     ) -> Node<T> {
         if let Err(refusal) = graph.refuse_if_frozen(&format!("the operator {kind}")) {
             panic!("{refusal}");
         }
         let id = OperatorId(graph.operators.fetch_add(1, Ordering::Relaxed));
+        let parents = parents.iter().map(|parent| parent.used.clone()).collect();
         let used = Arc::new(Used { used: AtomicBool::new(false), parents });
         let name = format!("{kind} #{}", id.0).into();
         let consumers = Mutex::default();
-        Node { inner: Arc::new(Inner { graph: graph.clone(), id, name, partitions, used, consumers }) }
-    }
-
-    /// A node below this one with the same partitions.
-    pub(crate) fn narrow<U: 'static>(&self, kind: &str) -> Node<U> {
-        Node::below(&self.inner.graph, kind, vec![self.used().clone()], self.partitions().clone())
+        Node {
+            inner: Arc::new(Inner { graph: graph.clone(), id, name, partitions, cadence, used, consumers }),
+        }
     }
 
     /// Adds a consumer, which is lowered if `used` says so.
@@ -280,8 +425,23 @@ impl<T: 'static> Node<T> {
         &self.inner.partitions
     }
 
+    /// In which batches it has a dataset.
+    pub fn cadence(&self) -> &Cadence {
+        &self.inner.cadence
+    }
+
     pub(crate) fn used(&self) -> &Arc<Used> {
         &self.inner.used
+    }
+
+    /// This node, for one below it.
+    pub(crate) fn parent(&self) -> Parent {
+        Parent { name: self.name().clone(), used: self.used().clone(), cadence: self.cadence().clone() }
+    }
+
+    /// Who is blamed when a function of this operator fails.
+    pub(crate) fn blame(&self, cx: &WorkerContext) -> Blame {
+        Blame::new(self.name().clone(), cx.beginning.careful)
     }
 
     pub(crate) fn graph(&self) -> &Arc<Shared> {

@@ -12,6 +12,7 @@ mod graph;
 mod lower;
 pub mod ops;
 mod output;
+mod partitioner;
 mod push;
 mod runtime;
 #[cfg(feature = "sabotage")]
@@ -22,6 +23,7 @@ mod worker;
 
 pub use blame::raise;
 pub use cluster::{ClusterRuntimes, ClusterSettings, ClusterToken, PeerProcess};
-pub use graph::{Graph, Node, OutputDoor, PartitionCount};
+pub use graph::{Cadence, Graph, Node, OutputDoor, PartitionCount, Presence};
+pub use partitioner::Partitioner;
 pub use push::{Data, ExchangeData, Push};
 pub use runtime::TimelyRuntimes;

@@ -22,8 +22,8 @@ pub(crate) type Chunk<M> = (u32, Vec<M>);
 /// Rows in a chunk at most, so that what is on its way is bounded.
 pub(crate) const CHUNK_ROWS_MAX: usize = 1024;
 
-type Chunks<'s, M> = Stream<'s, u64, Vec<Chunk<M>>>;
-type Signal<'s> = Chunks<'s, ()>;
+pub(crate) type Chunks<'s, M> = Stream<'s, u64, Vec<Chunk<M>>>;
+pub(crate) type Signal<'s> = Chunks<'s, ()>;
 type After<'s> = Box<dyn FnOnce(&mut Lowering<'s>) + 's>;
 type CapabilitySlot = Rc<RefCell<Option<Capability<u64>>>>;
 

@@ -1,10 +1,12 @@
 //! The writers of outputs, each on a thread of its own, so that a batch is committed while the next is processed.
 //!
 //! A writer takes one batch at a time: rows, the end of the rows (prepare), the word to commit. Rows of the next batch
-//! wait in a bounded inbox meanwhile. What an output holds already is left out here, once for all outputs.
+//! wait in a bounded inbox meanwhile. What an output holds already is left out here, once for all outputs; and so is a batch in
+//! which its stream has no dataset. In a careful epoch, which only looks for a failure, nothing is written at all.
 
-use crate::blame::panic_text;
+use crate::blame::{at_batch, in_batch, panic_text};
 use crate::context::WorkerContext;
+use crate::graph::Cadence;
 use crate::push::Data;
 use crate::tally::Reports;
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
@@ -12,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use tidegate_core::{Batch, BatchId, Error, Output, OutputId, PartitionId, Result, Seat, Writer};
+use tidegate_core::{
+    Batch, BatchId, Delivery, Error, Output, OutputId, PartitionId, Result, Seat, Writer, Writers,
+};
 
 /// Chunks that wait for a writer at most; then the worker waits.
 const INBOX_CHUNKS_MAX: usize = 64;
@@ -48,30 +52,45 @@ pub(crate) struct WriterSeat {
     pub(crate) thread: JoinHandle<()>,
 }
 
-/// Starts the writer of this worker for `output`. `partitions` are the output's own that fall to this seat; `None`: the
-/// output has those of the dataset.
+/// What a writer is opened for.
+#[derive(Clone)]
+pub(crate) struct SeatFor<T> {
+    pub(crate) id: OutputId,
+    pub(crate) output: Arc<dyn Output<T>>,
+    /// When the stream has a dataset.
+    pub(crate) cadence: Cadence,
+}
+
+/// Starts the writer of this worker. `partitions` are the output's own that fall to this seat; `None`: the output has those
+/// of the dataset.
 pub(crate) fn open_seat<T: Data>(
     cx: &WorkerContext,
-    id: &OutputId,
-    output: &Arc<dyn Output<T>>,
+    SeatFor { id, output, cadence }: SeatFor<T>,
     partitions: Option<Vec<PartitionId>>,
 ) -> WriterInbox<T> {
     let (mail, inbox) = bounded(INBOX_CHUNKS_MAX);
     let (orders, ordered) = unbounded();
     let seat = Seat { output: id.clone(), worker: cx.worker, workers: cx.workers };
-    let (output, tally) = (output.clone(), cx.tally.clone());
-    let held = cx.beginning.held.get(id).cloned().unwrap_or_default();
-    let committed = cx.beginning.committed;
+    let held = cx.beginning.held.get(&id).cloned().unwrap_or_default();
+    let (tally, careful, committed) = (cx.tally.clone(), cx.beginning.careful, cx.beginning.committed);
     let run = move || {
         let work = || -> Result<()> {
+            if careful {
+                tally.ready();
+                discard(&inbox, &ordered, &*tally);
+                return Ok(());
+            }
             let writer = output.writer(&seat)?;
             tally.ready();
-            Desk { writer, inbox, ordered, held, committed, partitions, tally: &*tally }.run()
+            let (delivery, alone) = (output.delivery(), output.writers() == Writers::One);
+            let tally = &*tally;
+            Desk { writer, inbox, ordered, held, committed, partitions, cadence, delivery, alone, tally }
+                .run()
         };
         let error = match catch_unwind(AssertUnwindSafe(work)) {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error,
-            Err(panic) => Error::user_code(format!("panicked: {}", panic_text(&*panic).1)),
+            Err(panic) => Error::user_code(format!("panicked{}: {}", in_batch(), panic_text(&*panic))),
         };
         tally.fail(error.context(format!("output \"{}\"", seat.output)));
     };
@@ -89,6 +108,21 @@ pub(crate) fn open_seat<T: Data>(
     WriterInbox(mail)
 }
 
+/// What a writer does in a careful epoch: takes all rows, so that nobody waits for it, and lets go of them.
+fn discard<T>(inbox: &Receiver<Mail<T>>, ordered: &Receiver<WriterOrder>, tally: &dyn Reports) {
+    loop {
+        let mail = select_biased! {
+            recv(ordered) -> _ => return,
+            recv(inbox) -> mail => mail,
+        };
+        match mail {
+            Ok(Mail::Rows(..)) => {}
+            Ok(Mail::End(batch)) => tally.prepared(batch.id()),
+            Err(_) => return,
+        }
+    }
+}
+
 /// One writer at work.
 struct Desk<'a, T> {
     writer: Box<dyn Writer<T>>,
@@ -97,6 +131,10 @@ struct Desk<'a, T> {
     held: BTreeMap<PartitionId, BatchId>,
     committed: BatchId,
     partitions: Option<Vec<PartitionId>>,
+    cadence: Cadence,
+    delivery: Delivery,
+    /// It has the rows of all workers.
+    alone: bool,
     tally: &'a dyn Reports,
 }
 
@@ -110,12 +148,14 @@ impl<T: Data> Desk<'_, T> {
             };
             match mail {
                 Ok(Mail::Rows(batch, partition, rows)) => {
+                    at_batch(batch.id());
                     seen.insert(partition);
                     if !rows.is_empty() && !self.holds(&batch, partition) {
                         self.writer.write(&batch, partition, rows)?;
                     }
                 }
                 Ok(Mail::End(batch)) => {
+                    at_batch(batch.id());
                     if !self.finish(&batch, std::mem::take(&mut seen))? {
                         return Ok(());
                     }
@@ -127,9 +167,8 @@ impl<T: Data> Desk<'_, T> {
 
     /// Prepares the batch, waits for the word and commits it. False: the epoch ends instead.
     fn finish(&mut self, batch: &Batch, seen: BTreeSet<PartitionId>) -> Result<bool> {
-        let all = self.partitions.clone().unwrap_or_else(|| seen.into_iter().collect());
-        let open: Vec<_> = all.into_iter().filter(|partition| !self.holds(batch, *partition)).collect();
-        if !open.is_empty() {
+        let (open, writes) = self.open(batch, seen);
+        if writes {
             self.writer.prepare(batch, &open)?;
         }
         self.tally.prepared(batch.id());
@@ -143,11 +182,26 @@ impl<T: Data> Desk<'_, T> {
             }
             Ok(WriterOrder::Stop) | Err(_) => return Ok(false),
         }
-        if !open.is_empty() {
+        if writes {
             self.writer.commit(batch)?;
         }
         self.tally.committed(batch.id());
         Ok(true)
+    }
+
+    /// The partitions that do not hold the batch yet, and whether the writer is told of it at all.
+    fn open(&self, batch: &Batch, seen: BTreeSet<PartitionId>) -> (Vec<PartitionId>, bool) {
+        let present = self.cadence.is_present(batch.plan());
+        let mut all = self.partitions.clone().unwrap_or_else(|| seen.into_iter().collect());
+        if present && all.is_empty() && self.alone {
+            // A dataset that has no partition at all is an empty one all the same.
+            all.push(PartitionId(0));
+        }
+        all.retain(|partition| !self.holds(batch, *partition));
+        // Who remembers batches must know of every one, or it seems to have missed some.
+        let remembers = self.delivery == Delivery::ExactlyOnce && batch.id() > self.committed;
+        let writes = if present { !all.is_empty() } else { remembers };
+        (all, writes)
     }
 
     /// Whether `partition` of the output has `batch` already, from before a crash. What is known to be in every output is run

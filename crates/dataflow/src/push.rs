@@ -2,21 +2,22 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::fmt::Debug;
 use tidegate_core::{Batch, PartitionId};
 
 /// What a stream can carry.
 #[diagnostic::on_unimplemented(
     message = "a stream can't carry `{Self}`",
-    note = "records go to worker threads, and are copied where two operators keep the same one: the type must be `Clone`, `Send` and \
-            hold no borrowed reference"
+    note = "records go to worker threads, are copied where two operators keep the same one, and are shown when a function fails on \
+            one: the type must be `Clone`, `Debug`, `Send` and hold no borrowed reference"
 )]
-pub trait Data: Clone + Send + 'static {}
-impl<T: Clone + Send + 'static> Data for T {}
+pub trait Data: Clone + Debug + Send + 'static {}
+impl<T: Clone + Debug + Send + 'static> Data for T {}
 
 /// What can cross a shuffle, between threads and between processes.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't cross a shuffle or go to an output that gathers its rows",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it, besides `Clone`"
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, besides `Clone` and `Debug`"
 )]
 pub trait ExchangeData: Data + Serialize + DeserializeOwned {}
 impl<T: Data + Serialize + DeserializeOwned> ExchangeData for T {}
@@ -24,7 +25,7 @@ impl<T: Data + Serialize + DeserializeOwned> ExchangeData for T {}
 /// A stage of a fused pipeline: takes records one by one.
 ///
 /// Calls for one batch: `open` and `push` in any number, every partition of this worker opened at least once (empty ones
-/// too); then `flush` once.
+/// too); then `flush` once. Where there is no dataset in the batch, `flush` alone.
 pub trait Push<T> {
     /// The records that follow belong to `partition` of `batch`.
     fn open(&mut self, batch: &Batch, partition: PartitionId);

@@ -1,11 +1,11 @@
 //! A source as the top of a segment: reads the planned ranges of this worker and pushes them down, in bounded turns.
 
-use crate::graph::{Graph, Node, PartitionCount, Used};
+use crate::graph::{Cadence, Graph, Node, PartitionCount, Used};
 use crate::lower::Lowering;
 use crate::push::{Data, Next};
 use std::sync::Arc;
 use tidegate_core::{
-    Batch, Emit, PartitionId, Progress, Reader, RecordAges, Result, Source, SourceRange, StreamId,
+    Batch, BatchPlan, Emit, PartitionId, Progress, Reader, RecordAges, Result, Source, SourceRange, StreamId,
     crash_point,
 };
 
@@ -22,7 +22,10 @@ impl Graph {
         let counted = stream.clone();
         let partitions: PartitionCount =
             Arc::new(move |plan| plan.source(&counted).map_or(0, |source| source.ranges.len() as u32));
-        let node = Node::below(self.shared(), "input", vec![], partitions);
+        let planned = stream.clone();
+        let present = Arc::new(move |plan: &BatchPlan| plan.source(&planned).is_some());
+        let cadence = Cadence::new(self.shared().interval_ms(), present);
+        let node = Node::with_cadence(self.shared(), "input", &[], cadence, partitions);
         let used: Arc<Used> = node.used().clone();
         let planner = {
             let (source, stream) = (source.clone(), stream.clone());

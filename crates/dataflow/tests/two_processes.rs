@@ -243,7 +243,7 @@ fn a_panic_in_one_of_three_processes_is_told_and_poisons_nothing() {
 fn processes_that_built_different_graphs_are_told_so() {
     let directory = tempfile::tempdir().unwrap();
     let (mut factory, token) = cluster(directory.path(), 2, 1);
-    let threads = peers(2, factory.address(), &token, tidegate_dataflow::Graph::default);
+    let threads = peers(2, factory.address(), &token, || tidegate_dataflow::Graph::new(100));
     let error = Epoch::start(&mut factory, directory.path(), 1, 1).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Reconfigure, "{error}");
     assert!(error.to_string().starts_with("process 1: this process built another graph"), "{error}");

@@ -77,7 +77,7 @@ impl StreamingContext {
                 conf,
                 interval: batch_interval,
                 partitions,
-                graph: Graph::default(),
+                graph: Graph::new(batch_interval.as_millis() as u64),
                 clock,
                 build: Mutex::default(),
                 lifecycle: Mutex::new(Lifecycle::Initialized),
@@ -189,12 +189,13 @@ impl StreamingContext {
     ///
     /// # Errors
     /// Whatever keeps the job from starting, in words that name the thing and the way out: no output, started before,
-    /// an outer system away, a checkpoint or an output that does not fit.
+    /// a graph that makes no sense, an outer system away, a checkpoint or an output that does not fit.
     pub fn start(&self) -> Result<()> {
         let mut lifecycle = lock(&self.shared.lifecycle);
         if let Lifecycle::Active(_) = *lifecycle {
             return Err(Error::reconfigure("the context was started before; make a new one to run again"));
         }
+        self.shared.graph.check()?;
         if !self.shared.graph.has_output() {
             return Err(Error::reconfigure(
                 "the job has no output operation, so nothing would be done; add print(), foreach_rdd() or a save",

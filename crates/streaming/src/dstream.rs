@@ -215,7 +215,7 @@ impl<T: Data> DStream<T> {
     /// `Reconfigure` when the context was started.
     pub fn print(&self) -> Result<()>
     where
-        T: ExchangeData + std::fmt::Debug,
+        T: ExchangeData,
     {
         self.output(&self.free_name("print"), Print).map(|_| ())
     }

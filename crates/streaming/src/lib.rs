@@ -45,5 +45,5 @@ pub use tidegate_core as core;
 pub use tidegate_core::{
     Batch, BatchId, BatchTime, Error, ErrorKind, OutputId, PartitionId, Result, StreamId,
 };
-pub use tidegate_dataflow::{Data, ExchangeData};
+pub use tidegate_dataflow::{Data, ExchangeData, Partitioner};
 pub use tidegate_engine::{BatchInfo, Clock, ManualClock, StageTimes, Stop, StreamingListener, SystemClock};

@@ -1,6 +1,6 @@
 //! Operators on streams of pairs.
 
-use crate::{DStream, Data, ExchangeData, Outcome};
+use crate::{DStream, Data, ExchangeData, Outcome, Partitioner};
 use std::borrow::Borrow;
 use std::hash::Hash;
 use tidegate_dataflow::{ops, raise};
@@ -66,20 +66,16 @@ impl<K, V> DStream<(K, V)> {
         self.reduce_by_key_with_partitions(f, self.context().default_partitions())
     }
 
-    /// As [`reduce_by_key`](DStream::reduce_by_key), with `partitions` partitions.
-    ///
-    /// # Panics
-    /// When `partitions` is 0.
+    /// As [`reduce_by_key`](DStream::reduce_by_key), with a number of partitions or a [`Partitioner`].
     pub fn reduce_by_key_with_partitions(
         &self,
         f: impl Fn(V, V) -> V + Send + Sync + 'static,
-        partitions: u32,
+        partitions: impl Into<Partitioner<K>>,
     ) -> DStream<(K, V)>
     where
         K: ExchangeData + Hash + Eq,
         V: ExchangeData,
     {
-        assert!(partitions > 0, "reduce_by_key into 0 partitions; give it at least 1");
         self.below(ops::reduce_by_key(self.node(), partitions, f))
     }
 }

@@ -19,6 +19,7 @@ use tidegate_core::{
     BatchPlan, BatchTime, Delivery, Emit, Held, JobId, Output, OutputContext, Planner, Progress, Reader,
     Seat, Source, SourcePlan, SourceRange, Writer,
 };
+use tidegate_dataflow::ops;
 pub use tidegate_engine::ManualClock;
 use tidegate_engine::{Clock, StreamingListener};
 
@@ -168,6 +169,19 @@ impl TestJob {
             }
         }
     }
+}
+
+/// A stream with the datasets of every `n`th batch of `stream` and none in the others, as a window that slides by `n` batches
+/// has: for tests of what is done where there is no dataset (nothing).
+///
+/// ```
+/// use tidegate::{DStream, testkit::{every, run}};
+///
+/// let counts = run(|n: DStream<i32>| every(2, &n).count(), [vec![1], vec![], vec![1], vec![1, 1]]);
+/// assert_eq!(counts, [vec![0], vec![2]]);
+/// ```
+pub fn every<T: Data>(n: u32, stream: &DStream<T>) -> DStream<T> {
+    stream.below(ops::thin(stream.node(), stream.node().cadence().slide_ms() * u64::from(n)))
 }
 
 /// A batch of `time_ms` that takes nothing: for tests of functions that are given a batch.
@@ -371,7 +385,9 @@ impl<T: Data> Writer<T> for MemoryWriter<T> {
             memory.held.insert(partition, batch.id());
             memory.rows.entry((batch.id(), partition)).or_default().extend(rows);
         }
-        memory.newest = Some(BatchPlan::clone(batch.plan()));
+        if memory.newest.as_ref().is_none_or(|newest| newest.id < batch.id()) {
+            memory.newest = Some(BatchPlan::clone(batch.plan()));
+        }
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Keeps the records for which a predicate holds.
 
-use crate::blame::blaming;
+use crate::blame::Blame;
 use crate::graph::Node;
 use crate::push::{Data, Next, Push};
 use std::sync::Arc;
@@ -14,31 +14,35 @@ where
     let node = parent.narrow("filter");
     let (keep, below) = (Arc::new(keep), node.clone());
     parent.feed(node.used(), move |segment| {
-        Box::new(Filter { keep: keep.clone(), name: below.name().clone(), next: segment.stages(&below) })
+        Box::new(Filter {
+            keep: keep.clone(),
+            blame: below.blame(segment.cx()),
+            next: segment.stages(&below),
+        })
     });
     node
 }
 
 struct Filter<F, T> {
     keep: Arc<F>,
-    name: Arc<str>,
+    blame: Blame,
     next: Next<T>,
 }
 
-impl<T, F: Fn(&T) -> bool> Push<T> for Filter<F, T> {
+impl<T: Data, F: Fn(&T) -> bool> Push<T> for Filter<F, T> {
     fn open(&mut self, batch: &Batch, partition: PartitionId) {
         self.next.open(batch, partition);
     }
 
     fn push(&mut self, record: T) {
-        if blaming(&self.name, || (self.keep)(&record)) {
+        if self.blame.call(&record, &*self.keep) {
             self.next.push(record);
         }
     }
 
     /// A record that is not kept is never copied.
     fn push_ref(&mut self, record: &T) {
-        if blaming(&self.name, || (self.keep)(record)) {
+        if self.blame.call(record, &*self.keep) {
             self.next.push_ref(record);
         }
     }

@@ -1,6 +1,6 @@
 //! One record in, any number out.
 
-use crate::blame::blaming;
+use crate::blame::Blame;
 use crate::graph::Node;
 use crate::push::{Data, Next, Push};
 use std::sync::Arc;
@@ -23,25 +23,25 @@ where
     let node = parent.narrow("flat_map");
     let (f, below) = (Arc::new(f), node.clone());
     parent.feed(node.used(), move |segment| {
-        Box::new(FlatMap { f: f.clone(), name: below.name().clone(), next: segment.stages(&below) })
+        Box::new(FlatMap { f: f.clone(), blame: below.blame(segment.cx()), next: segment.stages(&below) })
     });
     node
 }
 
 struct FlatMap<F, U> {
     f: Arc<F>,
-    name: Arc<str>,
+    blame: Blame,
     next: Next<U>,
 }
 
-impl<T: Clone, U, F: Fn(T, &mut dyn FnMut(U))> Push<T> for FlatMap<F, U> {
+impl<T: Data, U, F: Fn(T, &mut dyn FnMut(U))> Push<T> for FlatMap<F, U> {
     fn open(&mut self, batch: &Batch, partition: PartitionId) {
         self.next.open(batch, partition);
     }
 
     fn push(&mut self, record: T) {
-        let FlatMap { f, name, next } = self;
-        blaming(name, || f(record, &mut |out| next.push(out)));
+        let FlatMap { f, blame, next } = self;
+        blame.call(record, |record| f(record, &mut |out| next.push(out)));
     }
 
     fn push_ref(&mut self, record: &T) {

@@ -1,6 +1,6 @@
 //! One record in, one out.
 
-use crate::blame::blaming;
+use crate::blame::Blame;
 use crate::graph::Node;
 use crate::push::{Data, Next, Push};
 use std::sync::Arc;
@@ -14,25 +14,25 @@ where
     let node = parent.narrow("map");
     let (f, below) = (Arc::new(f), node.clone());
     parent.feed(node.used(), move |segment| {
-        Box::new(Map { f: f.clone(), name: below.name().clone(), next: segment.stages(&below) })
+        Box::new(Map { f: f.clone(), blame: below.blame(segment.cx()), next: segment.stages(&below) })
     });
     node
 }
 
 struct Map<F, U> {
     f: Arc<F>,
-    name: Arc<str>,
+    blame: Blame,
     next: Next<U>,
 }
 
-impl<T: Clone, U, F: Fn(T) -> U> Push<T> for Map<F, U> {
+impl<T: Data, U, F: Fn(T) -> U> Push<T> for Map<F, U> {
     fn open(&mut self, batch: &Batch, partition: PartitionId) {
         self.next.open(batch, partition);
     }
 
     #[inline]
     fn push(&mut self, record: T) {
-        let mapped = blaming(&self.name, || (self.f)(record));
+        let mapped = self.blame.call(record, &*self.f);
         self.next.push(mapped);
     }
 

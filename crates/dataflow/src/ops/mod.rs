@@ -1,20 +1,35 @@
 //! The operators, one a file. Each gives the node below it; the public API wraps them.
+//!
+//! What all of them keep to: an operator that gives something when a batch is through does so only where its node has a
+//! dataset in that batch; a shuffle opens every partition, empty ones too; what it gives is in an order that does not depend on
+//! the number of workers (by the hash of the key, values of a key by source partition and position).
 
+mod cogroup;
+mod combine_by_key;
 mod count;
 mod filter;
 mod flat_map;
+mod gather;
 mod keyed;
 mod map;
 mod map_partitions;
 mod output;
 mod reduce_by_key;
+mod repartition;
+mod scatter;
+mod thin;
 mod union;
 
+pub use cogroup::{cogroup, full_outer_join, join, left_outer_join, right_outer_join};
+pub use combine_by_key::{combine_by_key, group_by_key};
 pub use count::count;
 pub use filter::filter;
 pub use flat_map::{flat_map, flat_map_with};
+pub use gather::{aggregate, gather};
 pub use map::map;
 pub use map_partitions::map_partitions;
 pub use output::{output, output_in_place};
 pub use reduce_by_key::{flat_map_reduce_by_key, reduce_by_key};
+pub use repartition::repartition;
+pub use thin::thin;
 pub use union::union;

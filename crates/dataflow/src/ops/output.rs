@@ -2,7 +2,7 @@
 
 use crate::graph::{Node, OutputDoor, Shared, Used};
 use crate::lower::{CHUNK_ROWS_MAX, Edge, Owner, Receive, Segment};
-use crate::output::{WriterInbox, open_seat};
+use crate::output::{SeatFor, WriterInbox, open_seat};
 use crate::push::{Data, ExchangeData, Next, Push};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,9 +14,12 @@ use tidegate_core::{Batch, Error, Output, OutputId, PartitionId, Placement, Resu
 /// `Reconfigure` when the name is taken or the graph is running.
 pub fn output<T: ExchangeData>(parent: &Node<T>, id: OutputId, output: Arc<dyn Output<T>>) -> Result<()> {
     let used = register(parent, &id, &output)?;
-    parent.feed(&used, move |segment: &mut Segment<'_>| match (output.placement(), output.writers()) {
-        (Placement::AsIs, Writers::EachWorker) => in_place(segment, &id, &output),
-        (placement, writers) => exchanged(segment, &id, &output, placement, writers),
+    let seat = SeatFor { id, output, cadence: parent.cadence().clone() };
+    parent.feed(&used, move |segment: &mut Segment<'_>| {
+        match (seat.output.placement(), seat.output.writers()) {
+            (Placement::AsIs, Writers::EachWorker) => in_place(segment, &seat),
+            (placement, writers) => exchanged(segment, &seat, placement, writers),
+        }
     });
     Ok(())
 }
@@ -30,7 +33,8 @@ pub fn output_in_place<T: Data>(parent: &Node<T>, id: OutputId, output: Arc<dyn 
         return Err(Error::bug(format!("output \"{id}\" wants its rows moved, and they can't be")));
     }
     let used = register(parent, &id, &output)?;
-    parent.feed(&used, move |segment: &mut Segment<'_>| in_place(segment, &id, &output));
+    let seat = SeatFor { id, output, cadence: parent.cadence().clone() };
+    parent.feed(&used, move |segment: &mut Segment<'_>| in_place(segment, &seat));
     Ok(())
 }
 
@@ -49,8 +53,8 @@ fn register<T: 'static>(parent: &Node<T>, id: &OutputId, output: &Arc<dyn Output
     Ok(used)
 }
 
-fn in_place<T: Data>(segment: &mut Segment<'_>, id: &OutputId, output: &Arc<dyn Output<T>>) -> Next<T> {
-    let inbox = open_seat(segment.cx(), id, output, None);
+fn in_place<T: Data>(segment: &mut Segment<'_>, seat: &SeatFor<T>) -> Next<T> {
+    let inbox = open_seat(segment.cx(), seat.clone(), None);
     Box::new(Hand {
         to: To::Writer(inbox),
         place: Box::new(|_| None),
@@ -62,8 +66,7 @@ fn in_place<T: Data>(segment: &mut Segment<'_>, id: &OutputId, output: &Arc<dyn 
 
 fn exchanged<T: ExchangeData>(
     segment: &mut Segment<'_>,
-    id: &OutputId,
-    output: &Arc<dyn Output<T>>,
+    seat: &SeatFor<T>,
     placement: Placement<T>,
     writers: Writers,
 ) -> Next<T> {
@@ -78,14 +81,15 @@ fn exchanged<T: ExchangeData>(
             Box::new(move |row| Some(PartitionId((hash(row) % u64::from(partitions)) as u32))),
         ),
     };
-    let (id, output) = (id.clone(), output.clone());
+    let seat = seat.clone();
     let out = segment.edge(move |lowering, chunks| {
         let cx = lowering.cx().clone();
         // Where all rows go to one writer, the other workers have none.
         let seated = writers == Writers::EachWorker || cx.worker == 0;
         let owned = partitions.map(|partitions| owner.owned(partitions, cx.worker, cx.workers));
-        let inbox = seated.then(|| open_seat(&cx, &id, &output, owned));
-        lowering.exchange(&format!("output {id}"), chunks, owner, |_| Box::new(Deliver { inbox }));
+        let name = format!("output {}", seat.id);
+        let inbox = seated.then(|| open_seat(&cx, seat, owned));
+        lowering.exchange(&name, chunks, owner, |_| Box::new(Deliver { inbox }));
     });
     Box::new(Hand { to: To::Exchange(out), place, rows: BTreeMap::new(), at: PartitionId(0), batch: None })
 }

@@ -23,8 +23,8 @@ pub fn union<T: Data>(parents: &[Node<T>]) -> Node<T> {
         let counts = counts.clone();
         Arc::new(move |plan: &_| counts.iter().map(|count| count(plan)).sum())
     };
-    let used = parents.iter().map(|parent| parent.used().clone()).collect();
-    let node: Node<T> = Node::below(first.graph(), "union", used, total);
+    let above: Vec<_> = parents.iter().map(Node::parent).collect();
+    let node: Node<T> = Node::below(first.graph(), "union", &above, total);
     for (place, parent) in parents.iter().enumerate() {
         let (below, counts, parts) = (node.clone(), counts.clone(), parents.len());
         parent.feed(node.used(), move |segment: &mut Segment<'_>| {

@@ -48,7 +48,7 @@ impl Trap {
 
 /// The job, with its outputs in `directory`.
 pub(crate) fn graph(directory: &Path, trap: Trap) -> Graph {
-    let graph = Graph::default();
+    let graph = Graph::new(100);
     let numbers = graph.input("numbers".into(), Arc::new(Numbers { trap: trap.clone() })).unwrap();
     let keyed = ops::flat_map(&numbers, move |number: u64| {
         if let Trap::Panic(at, armed) = &trap

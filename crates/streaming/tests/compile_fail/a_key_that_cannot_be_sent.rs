@@ -1,6 +1,6 @@
 use tidegate::DStream;
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct User(u64);
 
 fn job(clicks: DStream<u64>) {

@@ -10,6 +10,7 @@ use tidegate::{Conf, DStream, PartitionId, Result, Stop, StreamId};
 const RECORDS: u64 = 10;
 
 /// A record that counts how often it is copied.
+#[derive(Debug)]
 struct Counted {
     number: u64,
     copies: Arc<AtomicUsize>,

@@ -31,7 +31,7 @@ fn a_function_that_panics_stops_the_job_before_its_batch_is_seen_and_once_mended
     input.push(1, [13]);
     let error = job.next_batch().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UserCode);
-    assert_eq!(error.to_string(), "the function of map #1 panicked: 13 is not for me");
+    assert_eq!(error.to_string(), "the function of map #1 panicked in batch 2: 13 is not for me");
     assert_eq!(whole.rows(), [1, 2, 3]);
     drop(job);
 
@@ -68,7 +68,7 @@ fn each_operator_is_named_when_its_function_panics() {
         .unwrap();
         input.push(0, [1, 2]);
         let error = job.next_batch().unwrap_err();
-        assert_eq!(error.to_string(), format!("the function of {name} panicked: oh"));
+        assert_eq!(error.to_string(), format!("the function of {name} panicked in batch 1: oh"));
     }
 }
 
@@ -112,7 +112,7 @@ fn a_function_of_an_output_that_panics_stops_the_job_with_its_text() {
     input.push(0, [1i64]);
     let error = job.next_batch().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UserCode);
-    assert!(error.to_string().starts_with("output \"foreach-0\": panicked: "), "{error}");
+    assert!(error.to_string().starts_with("output \"foreach-0\": panicked in batch 2: "), "{error}");
     assert!(error.to_string().contains("no rows wanted"), "{error}");
 }
 

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate::testkit::{BATCH, ManualClock, MemoryInput, MemoryOutput, TestJob};
+use tidegate::testkit::{BATCH, ManualClock, MemoryInput, MemoryOutput, TestJob, every};
 use tidegate::{Conf, DStream, Error, ErrorKind, QueueInput, Result, Stop, StreamingContext};
 
 fn context() -> StreamingContext {
@@ -172,8 +172,20 @@ fn a_batch_interval_that_no_clock_can_keep_is_refused() {
 fn a_shuffle_into_no_partition_is_refused() {
     let ssc = context();
     let pairs = numbers(&ssc, "numbers").map(|n| (n, n));
+    pairs.reduce_by_key_with_partitions(|a, _| a, 0).print().unwrap();
+    assert_eq!(refusal(ssc.start()), "reduce_by_key #2 into 0 partitions; give it at least 1");
+}
+
+#[test]
+fn streams_that_slide_differently_are_not_brought_together() {
+    let ssc = context();
+    let stream = numbers(&ssc, "numbers");
+    let every_second = every(2, &stream);
+    every_second.union(&stream).print().unwrap();
+    // What is wrong first is told, and before anything else is done.
+    stream.map(|n| (n, n)).reduce_by_key_with_partitions(|a, _| a, 0).print().unwrap();
     assert_eq!(
-        panic_of(|| pairs.reduce_by_key_with_partitions(|a, _| a, 0)),
-        "reduce_by_key into 0 partitions; give it at least 1"
+        refusal(ssc.start()),
+        "union #2: thin #1 has a dataset every 2000 ms, input #0 every 1000 ms; give both the same slide"
     );
 }
