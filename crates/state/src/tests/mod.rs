@@ -1,0 +1,7 @@
+//! Tests of the crate's promises, over all stores and through files.
+
+mod damage;
+mod merging;
+mod model;
+mod storage;
+mod types;
