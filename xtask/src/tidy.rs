@@ -17,6 +17,7 @@ const FUNCTION_LINES_MAX: usize = 100;
 const EDGES: &[(&str, &[&str])] = &[
     ("tidegate-core", &[]),
     ("tidegate-storage", &["tidegate-core"]),
+    ("tidegate-state", &["tidegate-core"]),
     ("tidegate-dataflow", &["tidegate-core"]),
     ("tidegate-engine", &["tidegate-core", "tidegate-storage"]),
     ("tidegate", &["tidegate-core", "tidegate-dataflow", "tidegate-engine", "tidegate-storage"]),

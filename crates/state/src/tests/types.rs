@@ -211,8 +211,7 @@ fn a_number_that_is_none_comes_back() {
     let values = [f64::NAN, 1.0];
     let storage = MemoryStorage::default();
     let typed = StateFormat::<u8, f64>::of();
-    let rows =
-        values.iter().zip(0..).map(|(value, key)| Ok(Row { key, value: Some(*value), updated_ms: 0 }));
+    let rows = values.iter().zip(0..).map(|(value, key)| Ok(Row { key, value: Some(*value), updated_ms: 0 }));
     let files = typed.write(&storage, "a", PartitionId(0), rows).unwrap();
     assert!(rows_of(&typed, &storage, &files).unwrap()[0].value.unwrap().is_nan());
     let json = StateFormat::<u8, Shape>::of();
