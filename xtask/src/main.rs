@@ -25,11 +25,12 @@ cargo xtask TASK
   tidy            the rules on the tree that no compiler checks
   ci              lint, tidy and test
   bench ...       the benchmarks; see `cargo xtask bench --help`
-  servers fetch   fetches Kafka and PostgreSQL, so that later tasks need no network
-  servers up      starts both, prints their addresses, and runs them until Ctrl-C
+  servers fetch   fetches every server, so that later tasks need no network
+  servers up      starts Kafka and PostgreSQL, prints their addresses, and runs them until Ctrl-C
+  servers up NAME...   as above for any of kafka, postgres, hdfs, s3, alluxio
   help            this text
 
-Kafka and PostgreSQL are fetched from Maven Central into target/servers and run on loopback.
+The servers are fetched from Maven Central into target/servers and run on loopback.
 Needed besides Rust: Java 17 or later, Maven, C and C++ compilers and make.
 ";
 
@@ -74,7 +75,7 @@ fn run(arguments: &[String]) -> TaskResult {
         ["ci"] => Ok(lint::run()?.and(tidy::run()?).and(test::everything()?)),
         ["bench", rest @ ..] => bench::run(rest),
         ["servers", "fetch"] => servers::fetch(),
-        ["servers", "up"] => servers::up(),
+        ["servers", "up", names @ ..] => servers::up(names),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(Outcome::Passed)

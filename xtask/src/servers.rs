@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use std::{fs, process, thread};
 use tidegate_servers::needs::{Need, install_command};
 use tidegate_servers::{
-    KAFKA_ENV, KAFKA_SASL_ENV, Kafka, POSTGRES_ENV, Postgres, SASL_PASSWORD, SASL_USER, cache_dir,
+    ALLUXIO_ENV, Alluxio, HDFS_ENV, Hdfs, KAFKA_ENV, KAFKA_SASL_ENV, Kafka, POSTGRES_ENV, Postgres, S3,
+    S3_ENV, SASL_PASSWORD, SASL_USER, ServerError, cache_dir,
 };
 
 const RUN_PREFIX: &str = "run-";
@@ -27,16 +28,144 @@ pub(crate) fn check_needs() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// One Kafka and one PostgreSQL, and the directory they run in.
+/// A server that this program can start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Kafka,
+    Postgres,
+    Hdfs,
+    S3,
+    Alluxio,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 5] = [Kind::Kafka, Kind::Postgres, Kind::Hdfs, Kind::S3, Kind::Alluxio];
+    /// What jobs read and write. Quick to start, which the storages for checkpoints are not.
+    pub(crate) const USUAL: [Kind; 2] = [Kind::Kafka, Kind::Postgres];
+
+    /// Its name on the command line, and that of its directory.
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Kafka => "kafka",
+            Kind::Postgres => "postgres",
+            Kind::Hdfs => "hdfs",
+            Kind::S3 => "s3",
+            Kind::Alluxio => "alluxio",
+        }
+    }
+
+    fn start(self, dir: &Path) -> Result<Running, ServerError> {
+        let dir = dir.join(self.name());
+        Ok(match self {
+            Kind::Kafka => Running::Kafka(Kafka::options().sasl(SASL_USER, SASL_PASSWORD).start(&dir)?),
+            Kind::Postgres => Running::Postgres(Postgres::start(&dir)?),
+            Kind::Hdfs => Running::Hdfs(Hdfs::start(&dir)?),
+            Kind::S3 => Running::S3(S3::start(&dir)?),
+            Kind::Alluxio => Running::Alluxio(Alluxio::start(&dir)?),
+        })
+    }
+}
+
+/// The servers that `names` name; the usual ones for none.
+fn kinds(names: &[&str]) -> Result<Vec<Kind>, String> {
+    if names.is_empty() {
+        return Ok(Kind::USUAL.to_vec());
+    }
+    let all = Kind::ALL.map(Kind::name);
+    let kind = |name: &str| {
+        let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| format!("no such server: {name}; there are {}", all.join(", ")))
+    };
+    let mut kinds = Vec::new();
+    for name in names {
+        let kind = kind(name)?;
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    Ok(kinds)
+}
+
+/// A server that was started.
+enum Running {
+    Kafka(Kafka),
+    Postgres(Postgres),
+    Hdfs(Hdfs),
+    S3(S3),
+    Alluxio(Alluxio),
+}
+
+impl Running {
+    /// What tests read; see `tidegate_servers::Shared`.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Running::Kafka(kafka) => {
+                let sasl = kafka.sasl_bootstrap().expect("start() asked for it");
+                vec![(KAFKA_ENV, kafka.bootstrap()), (KAFKA_SASL_ENV, sasl)]
+            }
+            Running::Postgres(postgres) => vec![(POSTGRES_ENV, postgres.url())],
+            Running::Hdfs(hdfs) => vec![(HDFS_ENV, hdfs.url())],
+            Running::S3(s3) => vec![(S3_ENV, s3.endpoint())],
+            Running::Alluxio(alluxio) => vec![(ALLUXIO_ENV, alluxio.rest())],
+        }
+    }
+
+    /// What a person who tries things must know beside the address.
+    fn hint(&self) -> Option<String> {
+        match self {
+            Running::Kafka(_) => Some(format!("SASL user {SASL_USER}, password {SASL_PASSWORD}")),
+            Running::S3(s3) => Some(format!(
+                "s3://{}/PREFIX with AWS_ENDPOINT_URL={} AWS_ALLOW_HTTP=true AWS_ACCESS_KEY_ID={} \
+                 AWS_SECRET_ACCESS_KEY={}",
+                S3::BUCKET,
+                s3.endpoint(),
+                S3::ACCESS_KEY_ID,
+                S3::SECRET_ACCESS_KEY
+            )),
+            Running::Postgres(_) | Running::Hdfs(_) | Running::Alluxio(_) => None,
+        }
+    }
+
+    fn is_running(&mut self) -> bool {
+        match self {
+            Running::Kafka(kafka) => kafka.is_running(),
+            Running::Postgres(postgres) => postgres.is_running(),
+            Running::Hdfs(hdfs) => hdfs.is_running(),
+            Running::S3(s3) => s3.is_running(),
+            Running::Alluxio(alluxio) => alluxio.is_running(),
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        match self {
+            Running::Kafka(kafka) => kafka.log(),
+            Running::Postgres(postgres) => postgres.log(),
+            Running::Hdfs(hdfs) => hdfs.log(),
+            Running::S3(s3) => s3.log(),
+            Running::Alluxio(alluxio) => alluxio.log(),
+        }
+    }
+
+    fn stop(&mut self) -> Result<(), ServerError> {
+        match self {
+            Running::Kafka(kafka) => kafka.stop(),
+            Running::Postgres(postgres) => postgres.stop(),
+            Running::Hdfs(hdfs) => hdfs.stop(),
+            Running::S3(s3) => s3.stop(),
+            Running::Alluxio(alluxio) => alluxio.stop(),
+        }
+    }
+}
+
+/// The servers of a run, and the directory they run in.
 pub(crate) struct Servers {
-    kafka: Kafka,
-    postgres: Postgres,
+    running: Vec<(Kind, Running)>,
     dir: PathBuf,
 }
 
 impl Servers {
-    /// Starts both in a directory of this process, after removing those of processes that are no more.
-    pub(crate) fn start() -> Result<Self, Box<dyn Error>> {
+    /// Starts `kinds` at the same time in a directory of this process, after removing those of processes that are no more.
+    pub(crate) fn start(kinds: &[Kind]) -> Result<Self, Box<dyn Error>> {
         remove_old_runs(&cache_dir());
         let dir = cache_dir().join(format!("{RUN_PREFIX}{}", process::id()));
         // A process with our number may have been here before a reboot.
@@ -44,28 +173,38 @@ impl Servers {
             fs::remove_dir_all(&dir)?;
         }
         let start = Instant::now();
-        println!("\n==> starting Kafka and PostgreSQL in {}", dir.display());
-        let postgres = Postgres::start(&dir.join("postgres"))?;
-        let kafka = Kafka::options().sasl(SASL_USER, SASL_PASSWORD).start(&dir.join("kafka"))?;
-        println!("<== {:.1} s: both are ready", start.elapsed().as_secs_f64());
-        Ok(Self { kafka, postgres, dir })
+        let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+        println!("\n==> starting {} in {}", names.join(", "), dir.display());
+        let started: Vec<Result<Running, ServerError>> = thread::scope(|scope| {
+            let dir = &dir;
+            let threads: Vec<_> = kinds.iter().map(|kind| scope.spawn(move || kind.start(dir))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a start gives errors, no panics"))
+                .collect()
+        });
+        let running = started.into_iter().collect::<Result<Vec<_>, _>>()?;
+        println!("<== {:.1} s: all are ready", start.elapsed().as_secs_f64());
+        Ok(Self { running: kinds.iter().copied().zip(running).collect(), dir })
     }
 
     /// Where Kafka listens.
     pub(crate) fn kafka(&self) -> String {
-        self.kafka.bootstrap()
+        let environment = self.environment().into_iter();
+        let kafka = environment.filter(|(name, _)| *name == KAFKA_ENV).map(|(_, address)| address).next();
+        kafka.expect("every run of tests has a Kafka")
     }
 
     /// What tests read; see `tidegate_servers::Shared`.
-    pub(crate) fn environment(&self) -> [(&'static str, String); 3] {
-        let sasl = self.kafka.sasl_bootstrap().expect("start() asked for it");
-        [(KAFKA_ENV, self.kafka.bootstrap()), (KAFKA_SASL_ENV, sasl), (POSTGRES_ENV, self.postgres.url())]
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        self.running.iter().flat_map(|(_, running)| running.environment()).collect()
     }
 
-    /// Stops both. Their directory is kept after a failure: their logs may say why.
+    /// Stops all. Their directory is kept after a failure: their logs may say why.
     pub(crate) fn stop(mut self, outcome: Outcome) -> Result<(), Box<dyn Error>> {
-        self.kafka.stop()?;
-        self.postgres.stop()?;
+        for (_, running) in &mut self.running {
+            running.stop()?;
+        }
         match outcome {
             Outcome::Passed => fs::remove_dir_all(&self.dir)?,
             Outcome::Failed => println!("the servers' logs are in {}", self.dir.display()),
@@ -74,31 +213,33 @@ impl Servers {
     }
 }
 
-/// Fetches both servers.
+/// Fetches every server.
 pub(crate) fn fetch() -> TaskResult {
     check_needs()?;
     tidegate_servers::fetch()?;
-    println!("Kafka and PostgreSQL are in {}", cache_dir().display());
+    println!("{} are in {}", Kind::ALL.map(Kind::name).join(", "), cache_dir().display());
     Ok(Outcome::Passed)
 }
 
-/// Starts both servers and stays until Ctrl-C, which ends them too: they never outlive this process.
-pub(crate) fn up() -> TaskResult {
+/// Starts the servers of those names and stays until Ctrl-C, which ends them too: they never outlive this process.
+pub(crate) fn up(names: &[&str]) -> TaskResult {
+    let kinds = kinds(names)?;
     check_needs()?;
-    let mut servers = Servers::start()?;
+    let mut servers = Servers::start(&kinds)?;
     for (name, value) in servers.environment() {
         println!("export {name}='{value}'");
     }
-    println!("# user {SASL_USER}, password {SASL_PASSWORD}; Ctrl-C ends both");
+    for hint in servers.running.iter().filter_map(|(_, running)| running.hint()) {
+        println!("# {hint}");
+    }
+    println!("# Ctrl-C ends them");
     loop {
         thread::sleep(Duration::from_secs(1));
-        if !servers.kafka.is_running() {
-            return Err(format!("Kafka ended by itself; see {}", servers.kafka.log().display()).into());
-        }
-        if !servers.postgres.is_running() {
-            return Err(
-                format!("PostgreSQL ended by itself; see {}", servers.postgres.log().display()).into()
-            );
+        for (kind, running) in &mut servers.running {
+            if !running.is_running() {
+                let (name, log) = (kind.name(), running.log());
+                return Err(format!("{name} ended by itself; see {}", log.display()).into());
+            }
         }
     }
 }
@@ -112,5 +253,18 @@ fn remove_old_runs(cache: &Path) {
         if Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{pid}")).exists() {
             let _ = fs::remove_dir_all(&path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_chosen_by_name_and_the_quick_ones_without() {
+        assert_eq!(kinds(&[]), Ok(vec![Kind::Kafka, Kind::Postgres]));
+        assert_eq!(kinds(&["s3", "hdfs", "s3"]), Ok(vec![Kind::S3, Kind::Hdfs]));
+        let expected = "no such server: mysql; there are kafka, postgres, hdfs, s3, alluxio";
+        assert_eq!(kinds(&["s3", "mysql"]), Err(expected.to_owned()));
     }
 }

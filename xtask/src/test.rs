@@ -3,7 +3,7 @@
 //! The order is from quick to slow. A step that fails does not keep the others from running: the closing line is about all.
 
 use crate::cargo::{Cargo, Tally};
-use crate::servers::{Servers, check_needs};
+use crate::servers::{Kind, Servers, check_needs};
 use crate::{Outcome, TaskResult, readme, tidy};
 use std::error::Error;
 
@@ -21,7 +21,7 @@ const HARNESS: [&str; 2] = ["--", "--test-threads=2"];
 
 /// Runs every test there is.
 pub(crate) fn everything() -> TaskResult {
-    with_servers(|run, servers| {
+    with_servers(&Kind::ALL, |run, servers| {
         run.step("tidy", tidy::run()?, Tally::default());
         run.tests(&with_environment(Cargo::new(WORKSPACE), servers))?;
         run.programs()?;
@@ -38,7 +38,7 @@ pub(crate) fn everything() -> TaskResult {
 
 /// Runs the acceptance tests whose name contains one of `names`.
 pub(crate) fn acceptance(names: &[&str]) -> TaskResult {
-    with_servers(|run, servers| {
+    with_servers(&Kind::USUAL, |run, servers| {
         run.programs()?;
         let tests = Cargo::new("test --release --no-fail-fast -p tidegate-acceptance");
         run.tests(&with_environment(tests, servers).arguments(&HARNESS).arguments(names))?;
@@ -87,9 +87,12 @@ impl Run {
 }
 
 /// Stops the servers whatever `steps` came to, and closes with the one line about all.
-fn with_servers(steps: impl FnOnce(&mut Run, &Servers) -> Result<(), Box<dyn Error>>) -> TaskResult {
+fn with_servers(
+    kinds: &[Kind],
+    steps: impl FnOnce(&mut Run, &Servers) -> Result<(), Box<dyn Error>>,
+) -> TaskResult {
     check_needs()?;
-    let servers = Servers::start()?;
+    let servers = Servers::start(kinds)?;
     let mut run = Run::default();
     let done = steps(&mut run, &servers);
     servers.stop(run.outcome().and(Outcome::of(done.is_ok())))?;

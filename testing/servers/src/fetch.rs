@@ -15,7 +15,13 @@ use std::process::Command;
 
 pub(crate) const KAFKA_VERSION: &str = "4.1.0";
 pub(crate) const POSTGRES_VERSION: &str = "17.5.0";
+const HDFS_VERSION: &str = "3.4.3";
+const S3_VERSION: &str = "4.1.0";
+const ALLUXIO_VERSION: &str = "2.9.6";
 const KAFKA_POM: &str = include_str!("../kafka-pom.xml");
+const HDFS_POM: &str = include_str!("../hdfs-pom.xml");
+const S3_POM: &str = include_str!("../s3-pom.xml");
+const ALLUXIO_POM: &str = include_str!("../alluxio-pom.xml");
 /// A fixed version: the newest one would be looked up at every run, and may ask for a newer Maven.
 const DEPENDENCY_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
 
@@ -23,6 +29,9 @@ const DEPENDENCY_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugi
 pub fn fetch() -> Result<(), ServerError> {
     kafka_class_path()?;
     postgres_home()?;
+    hdfs_class_path()?;
+    s3_class_path()?;
+    alluxio_class_path()?;
     Ok(())
 }
 
@@ -36,10 +45,30 @@ pub fn cache_dir() -> PathBuf {
 
 /// The class path of a Kafka node.
 pub(crate) fn kafka_class_path() -> Result<String, ServerError> {
-    let dir = cache_dir().join(format!("kafka-{KAFKA_VERSION}"));
+    class_path("kafka", &format!("Apache Kafka {KAFKA_VERSION}"), KAFKA_VERSION, KAFKA_POM)
+}
+
+/// The class path of HDFS's servers.
+pub(crate) fn hdfs_class_path() -> Result<String, ServerError> {
+    class_path("hdfs", &format!("HDFS {HDFS_VERSION}"), HDFS_VERSION, HDFS_POM)
+}
+
+/// The class path of the S3-compatible server.
+pub(crate) fn s3_class_path() -> Result<String, ServerError> {
+    class_path("s3proxy", &format!("S3Proxy {S3_VERSION}"), S3_VERSION, S3_POM)
+}
+
+/// The class path of Alluxio's servers.
+pub(crate) fn alluxio_class_path() -> Result<String, ServerError> {
+    class_path("alluxio", &format!("Alluxio {ALLUXIO_VERSION}"), ALLUXIO_VERSION, ALLUXIO_POM)
+}
+
+/// The jars of `pom`, fetched unless they are here.
+fn class_path(name: &str, what: &str, version: &str, pom: &str) -> Result<String, ServerError> {
+    let dir = cache_dir().join(format!("{name}-{version}"));
     let _lock = locked(&cache_dir())?;
-    let (pom, list) = (dir.join("pom.xml"), dir.join("classpath"));
-    let same_pom = fs::read_to_string(&pom).is_ok_and(|text| text == KAFKA_POM);
+    let (pom_file, list) = (dir.join("pom.xml"), dir.join("classpath"));
+    let same_pom = fs::read_to_string(&pom_file).is_ok_and(|text| text == pom);
     // The jars lie in Maven's own repository, which may have been cleaned since.
     match fs::read_to_string(&list) {
         Ok(jars) if same_pom && jars.split(':').all(|jar| Path::new(jar).exists()) => return Ok(jars),
@@ -47,14 +76,14 @@ pub(crate) fn kafka_class_path() -> Result<String, ServerError> {
     }
     fs::create_dir_all(&dir).tried(|| format!("cannot create {}", dir.display()))?;
     remove_file_if_there(&list)?;
-    fs::write(&pom, KAFKA_POM).tried(|| format!("cannot write {}", pom.display()))?;
+    fs::write(&pom_file, pom).tried(|| format!("cannot write {}", pom_file.display()))?;
     let part = dir.join("classpath.part");
     maven(
-        &format!("Apache Kafka {KAFKA_VERSION}"),
+        what,
         &dir,
         &[
             "-f".to_owned(),
-            pom.display().to_string(),
+            pom_file.display().to_string(),
             format!("{DEPENDENCY_PLUGIN}:build-classpath"),
             "-Dmdep.includeScope=runtime".to_owned(),
             format!("-Dmdep.outputFile={}", part.display()),

@@ -1,4 +1,5 @@
-//! Real servers for tests and benchmarks: Apache Kafka and PostgreSQL, fetched from Maven Central and run on loopback.
+//! Real servers for tests and benchmarks: Apache Kafka, PostgreSQL, HDFS, an S3-compatible server and Alluxio, fetched from
+//! Maven Central and run on loopback.
 //!
 //! Nothing here needs root, a container or a package manager: only Java 17, Maven and the network at first use. What is
 //! fetched lies in `target/servers` and is shared by every process. A server lives no longer than the value that started
@@ -6,8 +7,12 @@
 //!
 //! What must not be here: anything of Tidegate itself. These are the peers it is tested against.
 
+mod alluxio;
+mod daemons;
 mod error;
 mod fetch;
+mod hdfs;
+mod http;
 mod kafka;
 pub mod lines;
 #[cfg(feature = "load")]
@@ -16,10 +21,16 @@ pub mod needs;
 mod ports;
 mod postgres;
 mod process;
+mod s3;
 mod shared;
 
+pub use alluxio::Alluxio;
 pub use error::ServerError;
 pub use fetch::{cache_dir, fetch};
+pub use hdfs::Hdfs;
 pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Postgres, PostgresOptions};
-pub use shared::{KAFKA_ENV, KAFKA_SASL_ENV, POSTGRES_ENV, SASL_PASSWORD, SASL_USER, Shared};
+pub use s3::S3;
+pub use shared::{
+    ALLUXIO_ENV, HDFS_ENV, KAFKA_ENV, KAFKA_SASL_ENV, POSTGRES_ENV, S3_ENV, SASL_PASSWORD, SASL_USER, Shared,
+};

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fmt};
 
-/// The oldest Java that Kafka 4 runs on.
+/// The oldest Java that Kafka 4 runs on; the other servers take it too.
 const JAVA_MIN: u32 = 17;
 
 /// A program that the tests need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// Java 17 or later: runs Kafka, and Maven.
+    /// Java 17 or later: runs all servers but PostgreSQL, and Maven.
     Java,
     /// Maven: fetches the servers.
     Maven,
@@ -29,9 +29,9 @@ impl Need {
             Need::Java => match java_version() {
                 Some(found) if found >= JAVA_MIN => Ok(()),
                 Some(found) => Err(self.missing(format!(
-                    "Java {JAVA_MIN} or later is needed to run Kafka and Java {found} was found"
+                    "Java {JAVA_MIN} or later is needed to run the servers and Java {found} was found"
                 ))),
-                None => Err(self.missing(format!("Java {JAVA_MIN} or later is needed to run Kafka"))),
+                None => Err(self.missing(format!("Java {JAVA_MIN} or later is needed to run the servers"))),
             },
             Need::Maven => self.runs(&["mvn"], "Maven is needed to fetch the servers"),
             Need::Compiler => self.runs(

@@ -9,6 +9,12 @@ pub const KAFKA_ENV: &str = "TIDEGATE_TEST_KAFKA";
 pub const KAFKA_SASL_ENV: &str = "TIDEGATE_TEST_KAFKA_SASL";
 /// Names the shared PostgreSQL's URL.
 pub const POSTGRES_ENV: &str = "TIDEGATE_TEST_POSTGRES";
+/// Names the shared HDFS: `hdfs://127.0.0.1:PORT`.
+pub const HDFS_ENV: &str = "TIDEGATE_TEST_HDFS";
+/// Names the endpoint of the shared S3 server, which has the bucket and the key of [`S3`](crate::S3).
+pub const S3_ENV: &str = "TIDEGATE_TEST_S3";
+/// Names the address of the shared Alluxio's proxy: `127.0.0.1:PORT`.
+pub const ALLUXIO_ENV: &str = "TIDEGATE_TEST_ALLUXIO";
 /// The one user that the shared broker's SASL port lets in.
 pub const SASL_USER: &str = "tester";
 /// That user's password.

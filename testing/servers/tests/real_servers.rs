@@ -4,7 +4,7 @@ use postgres::{Client, NoTls};
 use rdkafka::config::{ClientConfig, FromClientConfig};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::time::Duration;
-use tidegate_servers::{Kafka, Postgres, load};
+use tidegate_servers::{Alluxio, Hdfs, Kafka, Postgres, S3, load};
 
 #[test]
 fn kafka_keeps_its_address_and_its_records_over_stop_and_kill() {
@@ -102,4 +102,49 @@ fn postgres_start_that_fails_shows_why() {
         Postgres::options().setting("max_connections", "none").start(dir.path()).unwrap_err().to_string();
     assert!(error.contains("max_connections"), "{error}");
     assert!(error.contains("postgres.log"), "{error}");
+}
+
+#[test]
+fn hdfs_keeps_its_address_and_comes_back_after_stop_and_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut hdfs = Hdfs::start(dir.path()).unwrap();
+    let url = hdfs.url();
+    hdfs.stop().unwrap();
+    assert!(!hdfs.is_running());
+    hdfs.start_again().unwrap();
+    hdfs.kill();
+    hdfs.start_again().unwrap();
+    assert!(hdfs.is_running());
+    assert_eq!(hdfs.url(), url);
+    // A second value finds the first one's files and does not format them.
+    hdfs.stop().unwrap();
+    Hdfs::start(dir.path()).unwrap().stop().unwrap();
+}
+
+#[test]
+fn s3_keeps_its_address_and_comes_back_after_stop_and_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut s3 = S3::start(dir.path()).unwrap();
+    let endpoint = s3.endpoint();
+    s3.stop().unwrap();
+    assert!(!s3.is_running());
+    s3.start_again().unwrap();
+    s3.kill();
+    s3.start_again().unwrap();
+    assert!(s3.is_running());
+    assert_eq!(s3.endpoint(), endpoint);
+}
+
+#[test]
+fn alluxio_keeps_its_address_and_comes_back_after_stop_and_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut alluxio = Alluxio::start(dir.path()).unwrap();
+    let rest = alluxio.rest();
+    alluxio.stop().unwrap();
+    assert!(!alluxio.is_running());
+    alluxio.start_again().unwrap();
+    alluxio.kill();
+    alluxio.start_again().unwrap();
+    assert!(alluxio.is_running());
+    assert_eq!(alluxio.rest(), rest);
 }
