@@ -261,6 +261,13 @@ impl<T: Data> DStream<T> {
         self.output_in_place(&self.free_name("foreach"), Foreach::partitions(f))
     }
 
+    pub(crate) fn foreach_record<R: Outcome>(
+        &self,
+        f: impl Fn(&Batch, T) -> R + Send + Sync + 'static,
+    ) -> Result<OutputId> {
+        self.output_in_place(&self.free_name("foreach"), Foreach::records(f))
+    }
+
     pub(crate) fn collect<R: Outcome>(
         &self,
         f: impl Fn(&Batch, Vec<T>) -> R + Send + Sync + 'static,

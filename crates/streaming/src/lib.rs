@@ -24,6 +24,7 @@
 //!
 //! Names are those of Spark Streaming's guide, in snake case; where behaviour differs, the item says so.
 
+mod broadcast;
 mod conf;
 mod context;
 mod dstream;
@@ -32,8 +33,10 @@ mod output;
 mod pair;
 mod rdd;
 mod signals;
+mod static_pairs;
 pub mod testkit;
 
+pub use broadcast::Broadcast;
 pub use conf::{Conf, Master};
 pub use context::StreamingContext;
 pub use dstream::{DStream, InputDStream};
@@ -45,5 +48,6 @@ pub use tidegate_core as core;
 pub use tidegate_core::{
     Batch, BatchId, BatchTime, Error, ErrorKind, OutputId, PartitionId, Result, StreamId,
 };
+pub use tidegate_dataflow::ops::StaticPairs;
 pub use tidegate_dataflow::{Data, ExchangeData, Partitioner};
 pub use tidegate_engine::{BatchInfo, Clock, ManualClock, StageTimes, Stop, StreamingListener, SystemClock};

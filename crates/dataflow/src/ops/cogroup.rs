@@ -123,7 +123,7 @@ fn pairs<K: Clone, V: Clone, W: Clone>(
 }
 
 /// What `emit` makes of each key and its values in both streams. Each partition is in the order of the keys' hashes.
-fn cogrouped<K, V, W, U, E>(
+pub(super) fn cogrouped<K, V, W, U, E>(
     left: &Node<(K, V)>,
     right: &Node<(K, W)>,
     kind: &str,

@@ -47,20 +47,37 @@ where
     V: ExchangeData,
     C: ExchangeData,
 {
-    const KIND: &str = "combine_by_key";
-    let partitioner = partitioner.into();
     let add = Arc::new(move |made: Option<C>, value: V| match made {
         None => create(value),
         Some(made) => merge_value(made, value),
     });
-    if !map_side_combine {
-        return shuffled_by_key(parent, KIND, &partitioner, add, |rows| Box::new(rows));
+    let (kind, partitioner) = ("combine_by_key", partitioner.into());
+    if map_side_combine {
+        combined_by_key(parent, kind, &partitioner, add, merge_combiners)
+    } else {
+        shuffled_by_key(parent, kind, &partitioner, add, |rows| Box::new(rows))
     }
+}
+
+/// One combiner for each key: `add` makes it of the values in each source partition, `merge` joins those.
+pub(super) fn combined_by_key<K, V, C, A>(
+    parent: &Node<(K, V)>,
+    kind: &str,
+    partitioner: &Partitioner<K>,
+    add: Arc<A>,
+    merge: impl Fn(C, C) -> C + Send + Sync + 'static,
+) -> Node<(K, C)>
+where
+    K: ExchangeData + Hash + Eq,
+    V: ExchangeData,
+    C: ExchangeData,
+    A: Fn(Option<C>, V) -> C + Send + Sync + 'static,
+{
     let merge = Arc::new(move |made: Option<C>, other: C| match made {
         None => other,
-        Some(made) => merge_combiners(made, other),
+        Some(made) => merge(made, other),
     });
-    shuffled_by_key(parent, KIND, &partitioner, merge, move |rows| {
+    shuffled_by_key(parent, kind, partitioner, merge, move |rows| {
         Box::new(Combine { add: add.clone(), groups: BTreeMap::new(), at: PartitionId(0), rows })
     })
 }

@@ -11,7 +11,15 @@ pub fn filter<T: Data, F>(parent: &Node<T>, keep: F) -> Node<T>
 where
     F: Fn(&T) -> bool + Send + Sync + 'static,
 {
-    let node = parent.narrow("filter");
+    filter_as(parent, "filter", keep)
+}
+
+/// The same by another name.
+pub(super) fn filter_as<T: Data, F>(parent: &Node<T>, kind: &str, keep: F) -> Node<T>
+where
+    F: Fn(&T) -> bool + Send + Sync + 'static,
+{
+    let node = parent.narrow(kind);
     let (keep, below) = (Arc::new(keep), node.clone());
     parent.feed(node.used(), move |segment| {
         Box::new(Filter {

@@ -20,7 +20,15 @@ pub fn flat_map_with<T: Data, U: Data, F>(parent: &Node<T>, f: F) -> Node<U>
 where
     F: Fn(T, &mut dyn FnMut(U)) + Send + Sync + 'static,
 {
-    let node = parent.narrow("flat_map");
+    flat_map_as(parent, "flat_map", f)
+}
+
+/// The same by another name.
+pub(super) fn flat_map_as<T: Data, U: Data, F>(parent: &Node<T>, kind: &str, f: F) -> Node<U>
+where
+    F: Fn(T, &mut dyn FnMut(U)) + Send + Sync + 'static,
+{
+    let node = parent.narrow(kind);
     let (f, below) = (Arc::new(f), node.clone());
     parent.feed(node.used(), move |segment| {
         Box::new(FlatMap { f: f.clone(), blame: below.blame(segment.cx()), next: segment.stages(&below) })

@@ -18,9 +18,8 @@ where
     U: Data,
     F: Fn(&Batch, Vec<(PartitionId, Vec<T>)>) -> Vec<Vec<U>> + Send + Sync + 'static,
 {
-    gathered(parent, kind, partitions, arrange, |_, out| {
-        Box::new(SendRows { at: PartitionId(0), rows: BTreeMap::new(), out })
-    })
+    let arrange = move |_: &Blame, batch: &Batch, parts: Parts<T>| arrange(batch, parts);
+    gathered(parent, kind, partitions, arrange, |_, out| Box::new(SendRows::new(out)))
 }
 
 /// One value of each dataset, or some, made where the records are: for each partition `start` gives a value and `add` puts
@@ -39,7 +38,7 @@ where
     F: Fn(&Batch, Vec<A>) -> I + Send + Sync + 'static,
 {
     let functions = Arc::new((start, add));
-    let finish = move |batch: &Batch, parts: Vec<(PartitionId, Vec<A>)>| {
+    let finish = move |_: &Blame, batch: &Batch, parts: Parts<A>| {
         let parts = parts.into_iter().flat_map(|(_, part)| part).collect();
         vec![finish(batch, parts).into_iter().collect()]
     };
@@ -54,7 +53,11 @@ where
     })
 }
 
-fn gathered<T, M, U, F, S>(
+/// Partitions in order, with what there is of each.
+pub(super) type Parts<M> = Vec<(PartitionId, Vec<M>)>;
+
+/// What `sender` sends of each partition, arranged on the first worker.
+pub(super) fn gathered<T, M, U, F, S>(
     parent: &Node<T>,
     kind: &str,
     partitions: PartitionCount,
@@ -65,7 +68,7 @@ where
     T: Data,
     M: ExchangeData,
     U: Data,
-    F: Fn(&Batch, Vec<(PartitionId, Vec<M>)>) -> Vec<Vec<U>> + Send + Sync + 'static,
+    F: Fn(&Blame, &Batch, Parts<M>) -> Vec<Vec<U>> + Send + Sync + 'static,
     S: Fn(Blame, Edge<M>) -> Next<T> + Send + Sync + 'static,
 {
     let node: Node<U> = Node::below(parent.graph(), kind, &[parent.parent()], partitions);
@@ -85,10 +88,16 @@ where
 }
 
 /// Sends rows as they come.
-struct SendRows<T> {
+pub(super) struct SendRows<T> {
     at: PartitionId,
     rows: BTreeMap<PartitionId, Vec<T>>,
     out: Edge<T>,
+}
+
+impl<T> SendRows<T> {
+    pub(super) fn new(out: Edge<T>) -> Self {
+        SendRows { at: PartitionId(0), rows: BTreeMap::new(), out }
+    }
 }
 
 impl<T: Data> Push<T> for SendRows<T> {
@@ -169,7 +178,7 @@ impl<M, U, F> Receive<M> for Arrange<M, U, F>
 where
     M: ExchangeData,
     U: Data,
-    F: Fn(&Batch, Vec<(PartitionId, Vec<M>)>) -> Vec<Vec<U>>,
+    F: Fn(&Blame, &Batch, Parts<M>) -> Vec<Vec<U>>,
 {
     fn chunk(&mut self, _: &Batch, partition: PartitionId, mut rows: Vec<M>) {
         self.parts.entry(partition).or_default().append(&mut rows);
@@ -178,7 +187,8 @@ where
     fn flush(&mut self, batch: &Batch) {
         if self.here && self.node.cadence().is_present(batch.plan()) {
             let parts: Vec<_> = std::mem::take(&mut self.parts).into_iter().collect();
-            let arranged = self.blame.call_with_all(parts, |parts| (self.arrange)(batch, parts));
+            let Arrange { arrange, blame, .. } = self;
+            let arranged = blame.call_with_all(parts, |parts| arrange(blame, batch, parts));
             let partitions = (self.node.partitions())(batch.plan());
             assert!(arranged.len() <= partitions as usize, "{} gave too many partitions", self.node.name());
             let mut arranged = arranged.into_iter();

@@ -11,7 +11,15 @@ pub fn map<T: Data, U: Data, F>(parent: &Node<T>, f: F) -> Node<U>
 where
     F: Fn(T) -> U + Send + Sync + 'static,
 {
-    let node = parent.narrow("map");
+    map_as(parent, "map", f)
+}
+
+/// The same by another name.
+pub(super) fn map_as<T: Data, U: Data, F>(parent: &Node<T>, kind: &str, f: F) -> Node<U>
+where
+    F: Fn(T) -> U + Send + Sync + 'static,
+{
+    let node = parent.narrow(kind);
     let (f, below) = (Arc::new(f), node.clone());
     parent.feed(node.used(), move |segment| {
         Box::new(Map { f: f.clone(), blame: below.blame(segment.cx()), next: segment.stages(&below) })

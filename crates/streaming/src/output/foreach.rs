@@ -49,6 +49,13 @@ impl<T: Data> Foreach<T> {
         Foreach { run: Arc::new(run), writers: Writers::EachWorker, rows: PhantomData }
     }
 
+    pub(crate) fn records<R: Outcome>(f: impl Fn(&Batch, T) -> R + Send + Sync + 'static) -> Self {
+        let run = move |batch: &Batch, rows: Rows<T>| {
+            rows.into_values().flatten().try_for_each(|row| f(batch, row).into_result())
+        };
+        Foreach { run: Arc::new(run), writers: Writers::EachWorker, rows: PhantomData }
+    }
+
     pub(crate) fn collected<R: Outcome>(f: impl Fn(&Batch, Vec<T>) -> R + Send + Sync + 'static) -> Self {
         let run = move |batch: &Batch, rows: Rows<T>| {
             f(batch, rows.into_values().flatten().collect()).into_result()

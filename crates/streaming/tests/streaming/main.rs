@@ -5,5 +5,6 @@
 mod copies;
 mod failures;
 mod graphs;
+mod rdds;
 mod refusals;
 mod restarts;
