@@ -1,5 +1,6 @@
 //! What changed in a state since it was last asked: a view that stays as it is, sorted for a file.
 
+use crate::disk::DiskChanges;
 use crate::order::sorted_by_bytes;
 use crate::row::{Row, StateKey, StateValue};
 use std::vec;
@@ -12,6 +13,7 @@ pub struct Changes<K, V> {
 
 enum Taken<K, V> {
     Memory(Vec<Row<K, V>>),
+    Disk(DiskChanges<K, V>),
 }
 
 impl<K: StateKey, V: StateValue> Changes<K, V> {
@@ -19,10 +21,15 @@ impl<K: StateKey, V: StateValue> Changes<K, V> {
         Changes { taken: Taken::Memory(rows) }
     }
 
+    pub(crate) fn on_disk(changes: DiskChanges<K, V>) -> Self {
+        Changes { taken: Taken::Disk(changes) }
+    }
+
     /// Number of keys that changed.
     pub fn len(&self) -> u64 {
         match &self.taken {
             Taken::Memory(rows) => rows.len() as u64,
+            Taken::Disk(changes) => changes.len(),
         }
     }
 
@@ -31,10 +38,12 @@ impl<K: StateKey, V: StateValue> Changes<K, V> {
         self.len() == 0
     }
 
-    /// The rows, one a key, in the order of the bytes of their keys. Sorting happens here, on the thread that asks.
+    /// The rows, one a key, in the order of the bytes of their keys. Sorting and reading happen here, on the thread that asks;
+    /// the rows themselves stay on it.
     pub fn into_rows(self) -> Rows<K, V> {
         let source = match self.taken {
             Taken::Memory(rows) => Source::of_memory(rows),
+            Taken::Disk(changes) => Source::Disk(Box::new(changes.into_rows())),
         };
         Rows { source }
     }
@@ -47,6 +56,7 @@ pub struct Rows<K, V> {
 
 enum Source<K, V> {
     Memory(vec::IntoIter<Row<K, V>>),
+    Disk(Box<dyn Iterator<Item = Result<Row<K, V>>>>),
     Failed(Option<tidegate_core::Error>),
 }
 
@@ -69,6 +79,7 @@ impl<K: StateKey, V: StateValue> Iterator for Rows<K, V> {
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.source {
             Source::Memory(rows) => rows.next().map(Ok),
+            Source::Disk(rows) => rows.next(),
             Source::Failed(error) => error.take().map(Err),
         }
     }

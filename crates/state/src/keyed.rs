@@ -1,18 +1,12 @@
 //! The front of a state: the newest value of each key of one partition, wherever it is held.
 
 use crate::changes::Changes;
+use crate::disk::Disk;
 use crate::memory::Memory;
 use crate::row::{Row, StateKey, StateValue};
 use crate::slot::Slot;
+use crate::stores::Stores;
 use tidegate_core::Result;
-
-/// Where states are held.
-#[derive(Clone, Debug, Default)]
-pub enum Stores {
-    /// In memory: the fastest, and as large as memory is.
-    #[default]
-    Memory,
-}
 
 /// What becomes of one key in [`KeyedState::update_all`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +29,7 @@ pub struct KeyedState<K, V> {
 
 enum Held<K, V> {
     Memory(Memory<K, V>),
+    Disk(Disk<K, V>),
 }
 
 impl<K: StateKey, V: StateValue> KeyedState<K, V> {
@@ -45,8 +40,10 @@ impl<K: StateKey, V: StateValue> KeyedState<K, V> {
     pub fn open(stores: &Stores, name: &str) -> Result<Self> {
         let held = match stores {
             Stores::Memory => Held::Memory(Memory::new()),
+            Stores::Disk(stores) => {
+                Held::Disk(Disk::open(stores).map_err(|error| error.context(format!("state {name}")))?)
+            }
         };
-        let _ = name;
         Ok(KeyedState { held })
     }
 
@@ -55,6 +52,7 @@ impl<K: StateKey, V: StateValue> KeyedState<K, V> {
     pub fn stop_tracking(&mut self) {
         match &mut self.held {
             Held::Memory(memory) => memory.stop_tracking(),
+            Held::Disk(disk) => disk.stop_tracking(),
         }
     }
 
@@ -65,6 +63,7 @@ impl<K: StateKey, V: StateValue> KeyedState<K, V> {
     pub fn get(&self, key: &K) -> Result<Option<(V, u64)>> {
         match &self.held {
             Held::Memory(memory) => Ok(memory.get(key).map(|(value, time)| (value.clone(), time))),
+            Held::Disk(disk) => disk.get(key),
         }
     }
 
@@ -77,6 +76,7 @@ impl<K: StateKey, V: StateValue> KeyedState<K, V> {
     pub fn update<R>(&mut self, key: K, updated_ms: u64, f: impl FnOnce(&mut Slot<'_, V>) -> R) -> Result<R> {
         match &mut self.held {
             Held::Memory(memory) => Ok(memory.update(key, updated_ms, f)),
+            Held::Disk(disk) => disk.update(&key, updated_ms, f),
         }
     }
 
@@ -86,9 +86,12 @@ impl<K: StateKey, V: StateValue> KeyedState<K, V> {
     /// As [`get`](KeyedState::get).
     pub fn put(&mut self, key: K, value: V, updated_ms: u64) -> Result<()> {
         match &mut self.held {
-            Held::Memory(memory) => memory.put(key, value, updated_ms),
+            Held::Memory(memory) => {
+                memory.put(key, value, updated_ms);
+                Ok(())
+            }
+            Held::Disk(disk) => disk.put(&key, &value, updated_ms),
         }
-        Ok(())
     }
 
     /// Moves the time of `key`, if it is there.
@@ -97,9 +100,12 @@ impl<K: StateKey, V: StateValue> KeyedState<K, V> {
     /// As [`get`](KeyedState::get).
     pub fn touch(&mut self, key: &K, updated_ms: u64) -> Result<()> {
         match &mut self.held {
-            Held::Memory(memory) => memory.touch(key, updated_ms),
+            Held::Memory(memory) => {
+                memory.touch(key, updated_ms);
+                Ok(())
+            }
+            Held::Disk(disk) => disk.touch(key, updated_ms),
         }
-        Ok(())
     }
 
     /// Removes `key`; says whether it was there.
@@ -109,6 +115,7 @@ impl<K: StateKey, V: StateValue> KeyedState<K, V> {
     pub fn remove(&mut self, key: &K) -> Result<bool> {
         match &mut self.held {
             Held::Memory(memory) => Ok(memory.remove(key)),
+            Held::Disk(disk) => disk.remove(key),
         }
     }
 
@@ -116,6 +123,7 @@ impl<K: StateKey, V: StateValue> KeyedState<K, V> {
     pub fn len(&self) -> u64 {
         match &self.held {
             Held::Memory(memory) => memory.len(),
+            Held::Disk(disk) => disk.len(),
         }
     }
 
@@ -134,6 +142,7 @@ impl<K: StateKey, V: StateValue> KeyedState<K, V> {
     pub fn for_each(&self, f: &mut dyn FnMut(&K, &V) -> Result<()>) -> Result<()> {
         match &self.held {
             Held::Memory(memory) => memory.for_each(f),
+            Held::Disk(disk) => disk.for_each(f),
         }
     }
 
@@ -145,6 +154,7 @@ impl<K: StateKey, V: StateValue> KeyedState<K, V> {
     pub fn update_all(&mut self, updated_ms: u64, f: &mut dyn FnMut(&K, V) -> Result<Kept<V>>) -> Result<()> {
         match &mut self.held {
             Held::Memory(memory) => memory.update_all(updated_ms, f),
+            Held::Disk(disk) => disk.update_all(updated_ms, f),
         }
     }
 
@@ -159,6 +169,7 @@ impl<K: StateKey, V: StateValue> KeyedState<K, V> {
     pub fn older_than(&mut self, before_ms: u64) -> Result<Vec<K>> {
         match &mut self.held {
             Held::Memory(memory) => memory.older_than(before_ms),
+            Held::Disk(disk) => disk.older_than(before_ms),
         }
     }
 
@@ -172,6 +183,7 @@ impl<K: StateKey, V: StateValue> KeyedState<K, V> {
     pub fn take_changes(&mut self) -> Result<Changes<K, V>> {
         match &mut self.held {
             Held::Memory(memory) => Ok(Changes::in_memory(memory.take_changes())),
+            Held::Disk(disk) => Ok(Changes::on_disk(disk.take_changes())),
         }
     }
 
@@ -182,8 +194,11 @@ impl<K: StateKey, V: StateValue> KeyedState<K, V> {
     /// As [`get`](KeyedState::get).
     pub fn restore(&mut self, row: Row<K, V>) -> Result<()> {
         match &mut self.held {
-            Held::Memory(memory) => memory.restore(row),
+            Held::Memory(memory) => {
+                memory.restore(row);
+                Ok(())
+            }
+            Held::Disk(disk) => disk.restore(&row),
         }
-        Ok(())
     }
 }

@@ -10,6 +10,7 @@
 
 mod changes;
 mod columns;
+mod disk;
 mod encoding;
 mod fingerprint;
 mod format;
@@ -21,14 +22,16 @@ mod order;
 mod read;
 mod row;
 mod slot;
+mod stores;
 mod times;
 mod write;
 
 pub use changes::{Changes, Rows};
 pub use format::StateFormat;
-pub use keyed::{Kept, KeyedState, Stores};
+pub use keyed::{Kept, KeyedState};
 pub use row::{Row, StateKey, StateValue};
 pub use slot::Slot;
+pub use stores::{DiskStores, Stores};
 
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,12 @@
 
 use super::storage::{MemoryStorage, rows_of};
 use crate::encoding::encoded;
-use crate::{Kept, KeyedState, StateFormat, Stores};
+use crate::{DiskStores, Kept, KeyedState, StateFormat, Stores};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+use tempfile::TempDir;
 use tidegate_core::{PartitionId, StateFile};
 
 type Key = String;
@@ -256,4 +258,34 @@ proptest! {
     fn a_state_in_memory_is_the_map_it_promises(ops in vec(op(), 0..150)) {
         run(Stores::Memory, ops);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn a_state_on_disk_is_the_map_it_promises(ops in vec(op(), 0..150)) {
+        run(on_disk(), ops);
+    }
+}
+
+/// One store for all cases, as it is for all states of a process.
+fn on_disk() -> Stores {
+    static STORES: OnceLock<(TempDir, DiskStores)> = OnceLock::new();
+    let (_, stores) = STORES.get_or_init(|| {
+        let directory = TempDir::new().unwrap();
+        let stores = DiskStores::open(directory.path(), 0).unwrap();
+        (directory, stores)
+    });
+    Stores::Disk(stores.clone())
+}
+
+#[test]
+fn a_state_its_changes_and_its_format_move_between_threads() {
+    fn moves<T: Send>() {}
+    fn is_shared<T: Send + Sync + Clone>() {}
+    moves::<KeyedState<Key, Value>>();
+    moves::<crate::Changes<Key, Value>>();
+    is_shared::<StateFormat<Key, Value>>();
+    is_shared::<Stores>();
 }
