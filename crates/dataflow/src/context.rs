@@ -2,6 +2,7 @@
 
 use crate::blame::at_batch;
 use crate::output::WriterSeat;
+use crate::state::{StateView, Views};
 use crate::tally::Reports;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -9,8 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use tidegate_core::{
-    Batch, BatchId, Checkpoint, EpochStart, Error, OperatorId, OutputId, PartitionId, RecordAges,
+    Batch, BatchId, Checkpoint, EpochStart, Error, OperatorId, OutputId, PartitionId, RecordAges, Result,
+    Storage,
 };
+use tidegate_state::Stores;
 use timely::scheduling::Activator;
 
 /// With what the workers of an epoch begin.
@@ -26,6 +29,17 @@ pub(crate) struct Beginning {
     pub(crate) restore: Option<Arc<Checkpoint>>,
     /// Whether a sample of each record is kept for the error its function may fail with.
     pub(crate) careful: bool,
+    /// Where state is; `None` for a job without.
+    pub(crate) state: Option<WorkerState>,
+}
+
+/// Where the state of an epoch is.
+#[derive(Clone)]
+pub(crate) struct WorkerState {
+    /// Checkpoints.
+    pub(crate) storage: Arc<dyn Storage>,
+    /// State at work.
+    pub(crate) stores: Stores,
 }
 
 impl Beginning {
@@ -36,6 +50,7 @@ impl Beginning {
             committed: start.committed,
             restore: start.restore.clone(),
             careful: start.careful,
+            state: None,
         }
     }
 }
@@ -53,6 +68,7 @@ pub(crate) struct WorkerContext {
     ages: RefCell<RecordAges>,
     pub(crate) writers: RefCell<Vec<WriterSeat>>,
     queues: RefCell<HashMap<OperatorId, Box<dyn Any>>>,
+    states: RefCell<Vec<Box<dyn Views>>>,
 }
 
 impl WorkerContext {
@@ -74,7 +90,28 @@ impl WorkerContext {
             ages: RefCell::default(),
             writers: RefCell::default(),
             queues: RefCell::default(),
+            states: RefCell::default(),
         })
+    }
+
+    /// Where state is.
+    pub(crate) fn state(&self) -> Result<&WorkerState> {
+        let none = || Error::bug("an operator with state was started without a place for it");
+        self.beginning.state.as_ref().ok_or_else(none)
+    }
+
+    /// From now on views of `state` are part of every checkpoint.
+    pub(crate) fn register(&self, state: Box<dyn Views>) {
+        self.states.borrow_mut().push(state);
+    }
+
+    /// Views of all state on this worker, as of now.
+    pub(crate) fn views(&self) -> Result<Vec<StateView>> {
+        let mut views = Vec::new();
+        for state in self.states.borrow_mut().iter_mut() {
+            views.extend(state.views()?);
+        }
+        Ok(views)
     }
 
     /// The batch being processed, if it is `id`. Records of a batch can arrive from another process before this worker

@@ -4,6 +4,7 @@ use crate::blame::Blame;
 use crate::context::WorkerContext;
 use crate::lower::{Lowering, Segment};
 use crate::push::{FanOut, Next};
+use crate::state::{StateDescription, StateEntries, StateEntry, StateHandle};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -118,6 +119,8 @@ pub(crate) struct Shared {
     operators: AtomicU32,
     outputs: Mutex<Vec<OutputDoor>>,
     flaw: Mutex<Option<Error>>,
+    states: StateEntries,
+    names: Mutex<Vec<Arc<str>>>,
 }
 
 #[derive(Clone)]
@@ -151,6 +154,8 @@ impl Graph {
             operators: AtomicU32::new(0),
             outputs: Mutex::default(),
             flaw: Mutex::default(),
+            states: StateEntries::default(),
+            names: Mutex::default(),
         };
         Graph { shared: Arc::new(shared), inputs: Arc::default() }
     }
@@ -158,12 +163,17 @@ impl Graph {
     /// Whether the graph can run.
     ///
     /// # Errors
-    /// The first flaw that was found while it was built.
+    /// The first flaw that was found while it was built; two states of one name.
     pub fn check(&self) -> Result<()> {
         match &*lock(&self.shared.flaw) {
             Some(flaw) => Err(Error::new(flaw.kind(), flaw.to_string())),
-            None => Ok(()),
+            None => self.shared.states.check(),
         }
+    }
+
+    /// Records that the graph can't run: building goes on, and the start is refused with the first flaw.
+    pub fn flaw(&self, flaw: Error) {
+        self.shared.flaw(flaw);
     }
 
     /// Whether something was built that will run: at least one output.
@@ -187,6 +197,27 @@ impl Graph {
     /// As the source gives them.
     pub fn planners(&self) -> Result<Vec<(StreamId, Box<dyn Planner>)>> {
         self.used_inputs().into_iter().map(|input| Ok((input.stream, (input.planner)()?))).collect()
+    }
+
+    /// The states of operators that lead to an output.
+    ///
+    /// # Errors
+    /// `Reconfigure` when two have the same name.
+    pub(crate) fn states_in_use(&self) -> Result<Vec<Arc<StateEntry>>> {
+        self.shared.states.check()?;
+        Ok(self.shared.states.used())
+    }
+
+    /// The operators, in the order in which they were built.
+    pub fn operators(&self) -> Vec<String> {
+        lock(&self.shared.names).iter().map(ToString::to_string).collect()
+    }
+
+    /// What the states of operators that lead to an output are.
+    pub fn states(&self) -> Vec<StateDescription> {
+        let describe =
+            |entry: Arc<StateEntry>| StateDescription { shape: entry.shape(), older: entry.older() };
+        self.shared.states.used().into_iter().map(describe).collect()
     }
 
     /// From now on the graph can't be changed.
@@ -245,6 +276,10 @@ impl fmt::Debug for Graph {
 }
 
 impl Shared {
+    pub(crate) fn states(&self) -> &StateEntries {
+        &self.states
+    }
+
     pub(crate) fn refuse_if_frozen(&self, what: &str) -> Result<()> {
         if self.frozen.load(Ordering::Acquire) {
             return Err(Error::reconfigure(format!(
@@ -311,6 +346,7 @@ struct Inner<T> {
     cadence: Cadence,
     used: Arc<Used>,
     consumers: Mutex<Vec<(Arc<Used>, Consumer<T>)>>,
+    state: Mutex<Option<StateHandle>>,
 }
 
 impl<T> Clone for Node<T> {
@@ -388,11 +424,10 @@ impl<T: 'static> Node<T> {
         let id = OperatorId(graph.operators.fetch_add(1, Ordering::Relaxed));
         let parents = parents.iter().map(|parent| parent.used.clone()).collect();
         let used = Arc::new(Used { used: AtomicBool::new(false), parents });
-        let name = format!("{kind} #{}", id.0).into();
-        let consumers = Mutex::default();
-        Node {
-            inner: Arc::new(Inner { graph: graph.clone(), id, name, partitions, cadence, used, consumers }),
-        }
+        let name: Arc<str> = format!("{kind} #{}", id.0).into();
+        lock(&graph.names).push(name.clone());
+        let (consumers, state, graph) = (Mutex::default(), Mutex::default(), graph.clone());
+        Node { inner: Arc::new(Inner { graph, id, name, partitions, cadence, used, consumers, state }) }
     }
 
     /// Adds a consumer, which is lowered if `used` says so.
@@ -404,10 +439,37 @@ impl<T: 'static> Node<T> {
     }
 
     /// The first stages of all consumers, as one.
+    ///
+    /// # Panics
+    /// When there is none: an operator that leads to no output is not lowered.
     pub(crate) fn stages(&self, segment: &mut Segment<'_>) -> Next<T> {
+        self.stages_if_any(segment).expect("a lowered operator leads to an output")
+    }
+
+    /// As [`stages`](Node::stages), for one of several nodes that an operator gives.
+    pub(crate) fn stages_if_any(&self, segment: &mut Segment<'_>) -> Option<Next<T>> {
         let consumers = lock(&self.inner.consumers).clone();
         let used = consumers.iter().filter(|(used, _)| used.get());
-        FanOut::over(used.map(|(_, consumer)| consumer(segment)).collect())
+        let stages: Vec<_> = used.map(|(_, consumer)| consumer(segment)).collect();
+        (!stages.is_empty()).then(|| FanOut::over(stages))
+    }
+
+    /// The operator has this state.
+    pub(crate) fn has_state(&self, state: &StateHandle) {
+        *lock(&self.inner.state) = Some(state.clone());
+    }
+
+    /// Names the operator's state. What is wrong with that is told by the start.
+    pub fn name_state(&self, uid: &str) {
+        let named = match &*lock(&self.inner.state) {
+            Some(state) => state.name(uid),
+            None => Err(Error::reconfigure(format!(
+                "uid \"{uid}\" on an operator that has no state; leave it out"
+            ))),
+        };
+        if let Err(flaw) = named {
+            self.graph().flaw(flaw.context(self.name()));
+        }
     }
 
     /// Name for messages: what it is and its place in the graph.

@@ -18,6 +18,7 @@ mod runtime;
 #[cfg(feature = "sabotage")]
 mod sabotage;
 mod source;
+mod state;
 mod tally;
 mod worker;
 
@@ -27,3 +28,6 @@ pub use graph::{Cadence, Graph, Node, OutputDoor, PartitionCount, Presence};
 pub use partitioner::Partitioner;
 pub use push::{Data, ExchangeData, Push};
 pub use runtime::TimelyRuntimes;
+pub use state::{
+    Difference, MigratableState, StateDescription, StateHandle, StateSettings, StoreChoice, Upgrade,
+};

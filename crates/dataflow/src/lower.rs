@@ -172,6 +172,11 @@ impl<'s> Segment<'s> {
         &self.cx
     }
 
+    /// As [`stages`](Segment::stages), for one of several nodes that an operator gives.
+    pub(crate) fn stages_if_any<T: 'static>(&mut self, node: &Node<T>) -> Option<Next<T>> {
+        node.stages_if_any(self)
+    }
+
     /// The fused pipeline of all that consumes `node`.
     pub(crate) fn stages<T: 'static>(&mut self, node: &Node<T>) -> Next<T> {
         node.stages(self)

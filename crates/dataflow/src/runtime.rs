@@ -1,8 +1,9 @@
 //! The engine's runtime on timely: worker threads in this process, orders out, reports back.
 
-use crate::context::Beginning;
+use crate::context::{Beginning, WorkerState};
 use crate::graph::Graph;
 use crate::output::WriterOrder;
+use crate::state::{Delivery, Recorder, StateSettings, Upgrade};
 use crate::tally::{Reports, Tally};
 use crate::worker::{WorkerOrder, WorkerStart, WriterOrders};
 use crossbeam_channel::{Sender, unbounded};
@@ -16,6 +17,7 @@ use timely::communication::{Allocator, AllocatorBuilder, WorkerGuards, initializ
 pub struct TimelyRuntimes {
     graph: Graph,
     workers: usize,
+    state: Option<StateSettings>,
 }
 
 impl TimelyRuntimes {
@@ -25,7 +27,39 @@ impl TimelyRuntimes {
     /// When `workers` is 0.
     pub fn local(graph: Graph, workers: usize) -> Self {
         assert!(workers > 0, "a job needs a worker");
-        TimelyRuntimes { graph, workers }
+        TimelyRuntimes { graph, workers, state: None }
+    }
+
+    /// Says where state is, for a graph that has any.
+    #[must_use]
+    pub fn with_state(mut self, settings: StateSettings) -> Self {
+        self.state = Some(settings);
+        self
+    }
+
+    /// What the workers of an epoch begin with, and the thread that writes views of their state.
+    fn with_their_state(
+        &self,
+        start: &EpochStart,
+        tally: &Arc<Tally>,
+    ) -> Result<(Beginning, Option<Recorder>)> {
+        let mut beginning = Beginning::of(start);
+        let states = self.graph.states_in_use()?;
+        if states.is_empty() {
+            return Ok((beginning, None));
+        }
+        let Some(settings) = &self.state else {
+            return Err(Error::reconfigure("the job has operators with state and nowhere to keep it"));
+        };
+        if let Some(checkpoint) = &start.restore {
+            let upgrade = Upgrade::between(checkpoint, &self.graph.states(), &settings.dropped);
+            upgrade.check(&format!("{}, batch {}", settings.storage.describe(), checkpoint.batch()))?;
+        }
+        let stores = settings.stores.open()?;
+        beginning.state = Some(WorkerState { storage: settings.storage.clone(), stores });
+        let restore = start.restore.as_deref();
+        let recorder = Recorder::start(settings.clone(), states, restore, self.workers, tally.clone())?;
+        Ok((beginning, Some(recorder)))
     }
 }
 
@@ -34,9 +68,32 @@ impl RuntimeFactory for TimelyRuntimes {
         let threads = CommunicationConfig::Process(self.workers).try_build();
         let threads = threads.map_err(|text| Error::bug(format!("timely: {text}")))?;
         let tally = Tally::new(start.events.clone());
-        let threads = WorkerThreads::spawn(&self.graph, threads, 0, Beginning::of(&start), tally.clone())?;
+        let (beginning, recorder) = self.with_their_state(&start, &tally)?;
+        let views = recorder.as_ref().and_then(Recorder::views);
+        let workers = WorkerThreads::spawn(&self.graph, threads, 0, beginning, tally.clone(), views)?;
+        let runtime = LocalRuntime { workers, _recorder: recorder };
         tally.await_ready(self.workers)?;
-        Ok(Box::new(threads))
+        Ok(Box::new(runtime))
+    }
+}
+
+/// An epoch in this process. The workers end before the thread that writes their views.
+struct LocalRuntime {
+    workers: WorkerThreads,
+    _recorder: Option<Recorder>,
+}
+
+impl Runtime for LocalRuntime {
+    fn run(&mut self, plan: Arc<BatchPlan>) {
+        self.workers.run(plan);
+    }
+
+    fn commit(&mut self, batch: BatchId) {
+        self.workers.commit(batch);
+    }
+
+    fn snapshot(&mut self, batch: BatchId) {
+        self.workers.snapshot(batch);
     }
 }
 
@@ -55,10 +112,12 @@ impl WorkerThreads {
         first_index: usize,
         beginning: Beginning,
         tally: Arc<dyn Reports>,
+        recorder: Option<Sender<Delivery>>,
     ) -> Result<WorkerThreads> {
         let (orders, ordered): (Vec<_>, Vec<_>) = builders.iter().map(|_| unbounded()).unzip();
         let writers = WriterOrders::default();
-        let worker = WorkerStart { graph: graph.clone(), beginning, tally, writers: writers.clone() };
+        let worker =
+            WorkerStart { graph: graph.clone(), beginning, tally, writers: writers.clone(), recorder };
         let run = move |allocator: Allocator| {
             let ordered = &ordered[allocator.index() - first_index];
             worker.clone().run(allocator, ordered);
@@ -91,7 +150,9 @@ impl Runtime for WorkerThreads {
         }
     }
 
-    fn snapshot(&mut self, _: BatchId) {}
+    fn snapshot(&mut self, batch: BatchId) {
+        self.order(|| WorkerOrder::Snapshot(batch));
+    }
 }
 
 impl Drop for WorkerThreads {

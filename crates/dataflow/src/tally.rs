@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use tidegate_core::{BatchId, BatchReport, Error, RecordAges, Result, RuntimeEvent, crash_point};
+use tidegate_core::{
+    BatchId, BatchReport, Error, RecordAges, Result, RuntimeEvent, StateCheckpoint, crash_point,
+};
 
 type Events = Arc<dyn Fn(RuntimeEvent) + Send + Sync>;
 
@@ -66,6 +68,11 @@ impl Tally {
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// All state as of a batch is written.
+    pub(crate) fn snapshot(&self, batch: BatchId, states: Vec<StateCheckpoint>) {
+        self.tell(self.lock(), RuntimeEvent::Snapshot(batch, states));
     }
 
     /// The failure of an epoch that has not started.

@@ -5,12 +5,13 @@ use crate::context::{Beginning, WorkerContext};
 use crate::graph::Graph;
 use crate::lower::lower;
 use crate::output::{WriterOrder, WriterSeat};
+use crate::state::Delivery;
 use crate::tally::Reports;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use tidegate_core::{Batch, Error};
+use tidegate_core::{Batch, BatchId, Error};
 use timely::WorkerConfig;
 use timely::communication::Allocator;
 use timely::worker::Worker;
@@ -18,6 +19,8 @@ use timely::worker::Worker;
 /// What the driver tells a worker.
 pub(crate) enum WorkerOrder {
     Run(Batch),
+    /// Take views of all state, as of this batch, the last that was run.
+    Snapshot(BatchId),
     Stop,
 }
 
@@ -31,6 +34,8 @@ pub(crate) struct WorkerStart {
     pub(crate) beginning: Beginning,
     pub(crate) tally: Arc<dyn Reports>,
     pub(crate) writers: WriterOrders,
+    /// Where views of state go.
+    pub(crate) recorder: Option<Sender<Delivery>>,
 }
 
 impl WorkerStart {
@@ -78,6 +83,11 @@ impl WorkerStart {
                 Ok(WorkerOrder::Run(batch)) => {
                     cx.begin(batch.clone());
                     running = Some(batch);
+                }
+                Ok(WorkerOrder::Snapshot(batch)) => {
+                    let delivery = Delivery { batch, views: cx.views()? };
+                    // A recorder that is gone has reported why.
+                    let _ = self.recorder.as_ref().map(|recorder| recorder.send(delivery));
                 }
                 Ok(WorkerOrder::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
                 Err(TryRecvError::Empty) => {}

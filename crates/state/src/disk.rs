@@ -191,10 +191,12 @@ impl<K: StateKey, V: StateValue> Disk<K, V> {
         let lists = self.part.snapshot().range([LISTED].to_vec()..listed_key(before_ms, &[]));
         for entry in lists {
             let (list, _) = entry.map_err(|error| self.stores.failed(error))?;
-            let (time, key) = list[1..].split_first_chunk().ok_or_else(|| Error::bug("a list of times without a time"))?;
+            let (time, key) =
+                list[1..].split_first_chunk().ok_or_else(|| Error::bug("a list of times without a time"))?;
             let time = u64::from_be_bytes(*time);
             let there = self.entry(key)?;
-            let there = there.as_deref().map(Head::split).transpose()?.filter(|(head, _)| head.listed_ms == time);
+            let there =
+                there.as_deref().map(Head::split).transpose()?.filter(|(head, _)| head.listed_ms == time);
             match there {
                 Some((head, _)) if head.updated_ms < before_ms => due.push(key.to_vec()),
                 Some((head, value)) => {

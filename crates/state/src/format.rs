@@ -118,8 +118,9 @@ impl<K: StateKey, V: StateValue> StateFormat<K, V> {
         Ok(())
     }
 
-    /// Merges *all* files of one partition, in the order of their application, into new files `{stem}-{n}.parquet` with the newest
-    /// row of each key. What was removed is left out, and so is what was last updated before `oldest_ms`.
+    /// Merges files of one partition that follow each other, in the order of their application, into new files
+    /// `{stem}-{n}.parquet` with the newest row of each key. What was last updated before `oldest_ms` is left out; so is what was
+    /// removed, if these are `all` files of the partition: otherwise an earlier file may still have it.
     ///
     /// Files that were written together are read one after the other, so memory holds one file and about 8 MiB of rows for
     /// each earlier [`write`](StateFormat::write) or merge whose files are among `files`, told by their paths.
@@ -133,9 +134,10 @@ impl<K: StateKey, V: StateValue> StateFormat<K, V> {
         stem: &str,
         files: &[StateFile],
         oldest_ms: Option<u64>,
+        all: bool,
     ) -> Result<Vec<StateFile>> {
         let Some(first) = files.first() else { return Ok(Vec::new()) };
-        let rows = merge::Merge::<K, V>::new(&self.shape, storage, files, oldest_ms)?;
+        let rows = merge::Merge::<K, V>::new(&self.shape, storage, files, oldest_ms, all)?;
         self.write(storage, stem, first.partition, rows)
     }
 }

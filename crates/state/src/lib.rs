@@ -29,6 +29,7 @@ mod write;
 pub use changes::{Changes, Rows};
 pub use format::StateFormat;
 pub use keyed::{Kept, KeyedState};
+pub use order::in_key_order;
 pub use row::{Row, StateKey, StateValue};
 pub use slot::Slot;
 pub use stores::{DiskStores, Stores};

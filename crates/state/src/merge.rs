@@ -17,6 +17,8 @@ pub(crate) struct Merge<'a, K, V> {
     /// The bytes of the key that each run is at. Of equal keys the run that was applied last comes first.
     heads: BinaryHeap<Reverse<(Vec<u8>, Reverse<usize>)>>,
     oldest_ms: u64,
+    /// Whether these are all files there are: then what was removed can be forgotten.
+    all: bool,
     has_failed: bool,
 }
 
@@ -36,6 +38,7 @@ impl<'a, K: StateKey, V: StateValue> Merge<'a, K, V> {
         storage: &'a dyn Storage,
         files: &'a [StateFile],
         oldest_ms: Option<u64>,
+        all: bool,
     ) -> Result<Self> {
         let oldest_ms = oldest_ms.unwrap_or(0);
         // What comes first and is too old as a whole changes nothing: no earlier row can show up in its place.
@@ -43,7 +46,7 @@ impl<'a, K: StateKey, V: StateValue> Merge<'a, K, V> {
         let runs = files[old..].chunk_by(|a, b| stem(&a.path).is_some() && stem(&a.path) == stem(&b.path));
         let runs = runs.map(|files| Run { shape, storage, files, open: None, head: None, last: Vec::new() });
         let mut merge =
-            Merge { runs: runs.collect(), heads: BinaryHeap::new(), oldest_ms, has_failed: false };
+            Merge { runs: runs.collect(), heads: BinaryHeap::new(), oldest_ms, all, has_failed: false };
         for run in 0..merge.runs.len() {
             merge.advance(run)?;
         }
@@ -73,7 +76,8 @@ impl<'a, K: StateKey, V: StateValue> Merge<'a, K, V> {
     fn next_kept(&mut self) -> Result<Option<Row<K, V>>> {
         loop {
             match self.next_key()? {
-                Some(row) if row.value.is_none() || row.updated_ms < self.oldest_ms => {}
+                Some(row) if row.updated_ms < self.oldest_ms => {}
+                Some(row) if row.value.is_none() && self.all => {}
                 other => return Ok(other),
             }
         }

@@ -4,6 +4,7 @@
 //! came since the last one and merges it in.
 
 use crate::encoding;
+use crate::row::{Row, StateKey};
 use serde::Serialize;
 use tidegate_core::Result;
 
@@ -105,4 +106,17 @@ fn merged<'a, K: Serialize + 'a>(
     }
     all.extend_from_slice(rest);
     Ok(all)
+}
+
+/// Rows in the order in which files have them: that of the bytes of their keys.
+///
+/// # Errors
+/// `UserCode` when a key can't be serialised.
+pub fn in_key_order<K: StateKey, V>(rows: Vec<Row<K, V>>) -> Result<Vec<Row<K, V>>> {
+    let mut keyed = Vec::with_capacity(rows.len());
+    for row in rows {
+        keyed.push((encoding::encoded(&row.key)?, row));
+    }
+    keyed.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    Ok(keyed.into_iter().map(|(_, row)| row).collect())
 }

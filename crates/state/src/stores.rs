@@ -114,11 +114,8 @@ impl DiskStores {
 }
 
 fn store_failed(directory: &Path, error: fjall::Error) -> Error {
-    Error::reconfigure(format!(
-        "{}: the store of states can't be used; see to its disk",
-        directory.display()
-    ))
-    .because(error)
+    Error::reconfigure(format!("{}: the store of states can't be used; see to its disk", directory.display()))
+        .because(error)
 }
 
 impl fmt::Debug for DiskStores {

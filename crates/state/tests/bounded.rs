@@ -14,7 +14,8 @@ const VALUE_BYTES: usize = 1 << 10;
 /// What the process may have had at most: the caches and buffers, the program itself, what the allocator holds back, one file and one
 /// group of rows that are being written. The state alone is more.
 const PEAK_BYTES_MAX: u64 = 128 << 20;
-const _: () = assert!(KEYS * VALUE_BYTES as u64 > 4 * MEMORY_BYTES && KEYS * VALUE_BYTES as u64 > PEAK_BYTES_MAX);
+const _: () =
+    assert!(KEYS * VALUE_BYTES as u64 > 4 * MEMORY_BYTES && KEYS * VALUE_BYTES as u64 > PEAK_BYTES_MAX);
 
 /// Objects as files. Holds nothing in memory.
 #[derive(Debug)]
@@ -93,7 +94,8 @@ fn child() {
     let mut state = KeyedState::<u64, String>::open(&stores, "totals-0").unwrap();
     fill_and_update(&mut state);
     eprintln!("updated: {} MiB", peak_bytes() >> 20);
-    let files = format.write(&storage, "a", PartitionId(0), state.take_changes().unwrap().into_rows()).unwrap();
+    let files =
+        format.write(&storage, "a", PartitionId(0), state.take_changes().unwrap().into_rows()).unwrap();
     assert!(files.len() > 2);
     eprintln!("written: {} MiB", peak_bytes() >> 20);
     let mut merged = files.clone();

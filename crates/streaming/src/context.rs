@@ -37,6 +37,8 @@ struct Build {
     checkpoint: Option<PathBuf>,
     listeners: Vec<Arc<dyn StreamingListener>>,
     inputs: usize,
+    /// The shortest time from checkpoint to checkpoint that a stream asked for.
+    checkpoint_interval: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -140,6 +142,18 @@ impl StreamingContext {
         self.shared.interval
     }
 
+    /// A stream wants a checkpoint at least so often.
+    pub(crate) fn ask_for_checkpoints(&self, stream: &str, interval: Duration, slide: Duration) {
+        if interval.is_zero() || !interval.as_nanos().is_multiple_of(slide.as_nanos().max(1)) {
+            self.shared.graph.flaw(Error::reconfigure(format!(
+                "checkpoint({interval:?}) of {stream}, which has a dataset every {slide:?}; it must be a multiple of that"
+            )));
+        }
+        let mut build = lock(&self.shared.build);
+        build.checkpoint_interval =
+            Some(build.checkpoint_interval.map_or(interval, |asked| asked.min(interval)));
+    }
+
     pub(crate) fn default_partitions(&self) -> u32 {
         self.shared.partitions
     }
@@ -241,7 +255,13 @@ impl StreamingContext {
             settings,
             planners: graph.planners()?,
             outputs: graph.outputs().into_iter().map(door).collect(),
-            runtimes: Box::new(TimelyRuntimes::local(graph.clone(), workers)),
+            runtimes: Box::new(TimelyRuntimes::local(graph.clone(), workers).with_state(
+                tidegate_dataflow::StateSettings {
+                    storage: Arc::new(tidegate_storage::MemoryStorage::new()),
+                    stores: tidegate_dataflow::StoreChoice::Memory,
+                    dropped: Vec::new(),
+                },
+            )),
             clock: clock.clone(),
             listeners: build.listeners.clone(),
         })

@@ -27,27 +27,33 @@
 mod broadcast;
 mod conf;
 mod context;
+mod describe;
 mod dstream;
 mod input;
 mod output;
 mod pair;
 mod rdd;
 mod signals;
+mod state;
 mod static_pairs;
 pub mod testkit;
+mod windowed;
 
 pub use broadcast::Broadcast;
 pub use conf::{Conf, Master};
 pub use context::StreamingContext;
+pub use describe::{DESCRIBE_ENV, JobDescription};
 pub use dstream::{DStream, InputDStream};
 pub use input::QueueInput;
 pub use output::Outcome;
 pub use rdd::Rdd;
+pub use state::{MapWithStateDStream, StateDStream, StateSpec};
 
 pub use tidegate_core as core;
 pub use tidegate_core::{
     Batch, BatchId, BatchTime, Error, ErrorKind, OutputId, PartitionId, Result, StreamId,
 };
+pub use tidegate_dataflow::ops::State;
 pub use tidegate_dataflow::ops::StaticPairs;
-pub use tidegate_dataflow::{Data, ExchangeData, Partitioner};
+pub use tidegate_dataflow::{Data, Difference, ExchangeData, Partitioner, StateDescription, Upgrade};
 pub use tidegate_engine::{BatchInfo, Clock, ManualClock, StageTimes, Stop, StreamingListener, SystemClock};

@@ -147,6 +147,14 @@ impl TestJob {
         Ok(TestJob { ssc, clock, completed })
     }
 
+    /// As [`start`](TestJob::start), with state in memory: for jobs with windows or state by key.
+    ///
+    /// # Errors
+    /// As [`StreamingContext::start`].
+    pub fn with_memory<R>(conf: Conf, build: impl FnOnce(&StreamingContext) -> Result<R>) -> Result<TestJob> {
+        TestJob::start(conf, None, build)
+    }
+
     /// Moves the clock by one batch and waits until it is in every output.
     ///
     /// # Errors

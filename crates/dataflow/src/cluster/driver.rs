@@ -122,6 +122,11 @@ impl ClusterRuntimes {
 
 impl RuntimeFactory for ClusterRuntimes {
     fn start(&mut self, start: EpochStart) -> Result<Box<dyn Runtime>> {
+        if !self.graph.states_in_use()?.is_empty() {
+            return Err(Error::reconfigure(
+                "operators with state do not run in a cluster of processes yet; use local[n]",
+            ));
+        }
         self.gather()?;
         self.epoch += 1;
         let (epoch, workers, processes) = (self.epoch, self.settings.workers, self.settings.processes);
@@ -150,7 +155,7 @@ impl RuntimeFactory for ClusterRuntimes {
             mesh.open(&mut self.door, &troubled).map_err(|error| tally.failure().unwrap_or(error))?;
         let reports: Arc<dyn Reports> = tally.clone();
         let allocators = mesh::allocators(sockets, 0, workers, &reports)?;
-        let threads = WorkerThreads::spawn(&self.graph, allocators, 0, Beginning::of(&start), reports)?;
+        let threads = WorkerThreads::spawn(&self.graph, allocators, 0, Beginning::of(&start), reports, None)?;
         runtime.threads = Some(threads);
         tally.await_ready(processes * workers)?;
         Ok(Box::new(runtime))

@@ -125,8 +125,9 @@ impl PeerProcess {
         let sockets = mesh.open(door, orders)?;
         let allocators = mesh::allocators(sockets, process, workers, reports)?;
         // A graph with state is refused by the driver: there is nothing to restore here.
-        let beginning = Beginning { first, held: Arc::new(held), committed, restore: None, careful };
-        WorkerThreads::spawn(&self.graph, allocators, process * workers, beginning, reports.clone())
+        let beginning =
+            Beginning { first, held: Arc::new(held), committed, restore: None, careful, state: None };
+        WorkerThreads::spawn(&self.graph, allocators, process * workers, beginning, reports.clone(), None)
     }
 
     fn lost(&self) -> Error {

@@ -44,7 +44,7 @@ proptest! {
             .collect();
         expected.sort_by_key(|row| crate::encoding::encoded(&row.key).unwrap());
 
-        let merged = format.merge(&storage, "merged", &files, oldest_ms).unwrap();
+        let merged = format.merge(&storage, "merged", &files, oldest_ms, true).unwrap();
         prop_assert_eq!(rows_of(&format, &storage, &merged).unwrap(), expected);
         prop_assert!(merged.len() <= 1);
     }
@@ -66,7 +66,7 @@ fn files_that_are_not_sorted_are_refused() {
     let (storage, format) = (MemoryStorage::default(), StateFormat::<u8, i32>::of());
     let rows = [2, 1].map(|key| Ok(Row { key, value: Some(1), updated_ms: 0 }));
     let files = format.write(&storage, "s/0", PartitionId(0), rows.into_iter()).unwrap();
-    let error = format.merge(&storage, "merged", &files, None).unwrap_err();
+    let error = format.merge(&storage, "merged", &files, None, true).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DamagedCheckpoint);
     assert!(error.to_string().contains("s/0-0.parquet"), "{error}");
 }

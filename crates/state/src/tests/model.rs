@@ -233,7 +233,7 @@ impl Run {
         self.model.changed.clear();
         if self.checkpoints % 2 == 1 {
             let stem = format!("m/{}", self.checkpoints);
-            self.files = self.format.merge(&self.storage, &stem, &self.files, None).unwrap();
+            self.files = self.format.merge(&self.storage, &stem, &self.files, None, true).unwrap();
         }
         self.state = KeyedState::open(&self.stores, &format!("start-{}", self.checkpoints)).unwrap();
         for row in rows_of(&self.format, &self.storage, &self.files).unwrap() {

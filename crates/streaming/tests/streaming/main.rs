@@ -8,3 +8,5 @@ mod graphs;
 mod rdds;
 mod refusals;
 mod restarts;
+mod states;
+mod windows;
