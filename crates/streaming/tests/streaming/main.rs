@@ -5,6 +5,7 @@
 mod copies;
 mod failures;
 mod graphs;
+mod operators;
 mod rdds;
 mod refusals;
 mod restarts;
