@@ -38,7 +38,7 @@ impl StreamingContext {
     ///         let streams = [n.clone(), n.map(|n| n * 10)];
     ///         n.context().transform(&streams, |rdds| rdds[0].union(&rdds[1]).count())
     ///     },
-    ///     [vec![1, 2]],
+    ///     [vec![1u64, 2]],
     /// );
     /// assert_eq!(sums, [vec![4]]);
     /// ```
@@ -185,7 +185,7 @@ impl<T: Data> DStream<T> {
     /// What `f` makes of each batch's dataset.
     ///
     /// In Spark `f` runs on the driver for each batch. Here it runs once, when the graph is built, and declares what
-    /// happens to every batch; what must vary by batch takes the [`Batch`] as an argument
+    /// happens to every batch; what must vary by batch takes the [`Batch`](crate::Batch) as an argument
     /// ([`Rdd::map_partitions_with_batch`]).
     ///
     /// ```

@@ -77,7 +77,7 @@ impl<T: ExchangeData> DStream<T> {
     ///     Ok(())
     /// })?;
     /// input.push(0, [2, 3]);
-    /// let time = job.next_batch()?.time;
+    /// let time = job.next_batch()?.time();
     /// assert_eq!(squares.unwrap().slice(BatchTime(0), time)?, [(time, vec![4, 9])]);
     /// # Ok(()) }
     /// ```

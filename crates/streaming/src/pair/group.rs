@@ -34,7 +34,7 @@ impl<K, V> DStream<(K, V)> {
     /// let by_parity = || Partitioner::by("parity", 2, |n: &u32| n % 2);
     /// let odd_last = run(
     ///     move |n: DStream<u32>| n.map(|n| (n, n)).group_by_key_with_partitions(by_parity()).glom().map(|part| part.len()),
-    ///     [vec![1, 2, 3, 5]],
+    ///     [vec![1u32, 2, 3, 5]],
     /// );
     /// assert_eq!(odd_last, [vec![1, 3]]);
     /// ```

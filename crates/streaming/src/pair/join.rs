@@ -37,7 +37,7 @@ impl<K, V> DStream<(K, V)> {
     /// ```
     /// # use tidegate::{DStream, testkit::run};
     /// let keys = |n: DStream<u32>| n.map(|n| (n, ())).cogroup_with_partitions(&n.map(|n| (n, ())), 1).map(|(key, _)| key);
-    /// assert_eq!(run(keys, [vec![7]]), [vec![7]]);
+    /// assert_eq!(run(keys, [vec![7u32]]), [vec![7]]);
     /// ```
     ///
     /// # Panics
@@ -86,7 +86,7 @@ impl<K, V> DStream<(K, V)> {
     /// ```
     /// # use tidegate::{DStream, testkit::run};
     /// let keys = |n: DStream<u32>| n.map(|n| (n, ())).join_with_partitions(&n.map(|n| (n, ())), 1).map(|(key, _)| key);
-    /// assert_eq!(run(keys, [vec![7]]), [vec![7]]);
+    /// assert_eq!(run(keys, [vec![7u32]]), [vec![7]]);
     /// ```
     ///
     /// # Panics
@@ -132,7 +132,7 @@ impl<K, V> DStream<(K, V)> {
     /// ```
     /// # use tidegate::{DStream, testkit::run};
     /// let keys = |n: DStream<u32>| n.map(|n| (n, ())).left_outer_join_with_partitions(&n.map(|n| (n, ())), 1).map(|(key, _)| key);
-    /// assert_eq!(run(keys, [vec![7]]), [vec![7]]);
+    /// assert_eq!(run(keys, [vec![7u32]]), [vec![7]]);
     /// ```
     ///
     /// # Panics
@@ -178,7 +178,7 @@ impl<K, V> DStream<(K, V)> {
     /// ```
     /// # use tidegate::{DStream, testkit::run};
     /// let keys = |n: DStream<u32>| n.map(|n| (n, ())).right_outer_join_with_partitions(&n.map(|n| (n, ())), 1).map(|(key, _)| key);
-    /// assert_eq!(run(keys, [vec![7]]), [vec![7]]);
+    /// assert_eq!(run(keys, [vec![7u32]]), [vec![7]]);
     /// ```
     ///
     /// # Panics
@@ -224,7 +224,7 @@ impl<K, V> DStream<(K, V)> {
     /// ```
     /// # use tidegate::{DStream, testkit::run};
     /// let keys = |n: DStream<u32>| n.map(|n| (n, ())).full_outer_join_with_partitions(&n.map(|n| (n, ())), 1).map(|(key, _)| key);
-    /// assert_eq!(run(keys, [vec![7]]), [vec![7]]);
+    /// assert_eq!(run(keys, [vec![7u32]]), [vec![7]]);
     /// ```
     ///
     /// # Panics

@@ -70,7 +70,7 @@ impl<K, V> DStream<(K, V)> {
     ///
     /// ```
     /// # use tidegate::{DStream, testkit::run};
-    /// let sum = run(|n: DStream<u64>| n.map(|n| ((), n)).reduce_by_key_with_partitions(|a, b| a + b, 1), [vec![1, 2]]);
+    /// let sum = run(|n: DStream<u64>| n.map(|n| ((), n)).reduce_by_key_with_partitions(|a, b| a + b, 1), [vec![1u64, 2]]);
     /// assert_eq!(sum, [vec![((), 3)]]);
     /// ```
     pub fn reduce_by_key_with_partitions(
