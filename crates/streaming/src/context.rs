@@ -1,6 +1,7 @@
 //! The entry: settings, inputs, start, stop, await.
 
 use crate::input::{ConstantSource, QueueInput, QueueSource};
+use crate::remember::Remembering;
 use crate::signals;
 use crate::{Conf, Data, Error, InputDStream, Master, Result};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     graph: Graph,
     clock: Arc<dyn Clock>,
     build: Mutex<Build>,
+    remembering: Arc<Remembering>,
     lifecycle: Mutex<Lifecycle>,
 }
 
@@ -82,6 +84,7 @@ impl StreamingContext {
                 graph: Graph::new(batch_interval.as_millis() as u64),
                 clock,
                 build: Mutex::default(),
+                remembering: Arc::default(),
                 lifecycle: Mutex::new(Lifecycle::Initialized),
             }),
         })
@@ -130,6 +133,10 @@ impl StreamingContext {
 
     pub(crate) fn is_same(&self, other: &StreamingContext) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    pub(crate) fn remembering(&self) -> &Arc<Remembering> {
+        &self.shared.remembering
     }
 
     /// Names of the outputs so far.
@@ -320,7 +327,7 @@ impl StreamingContext {
         }
     }
 
-    fn refuse_if_started(&self, what: &str) -> Result<()> {
+    pub(crate) fn refuse_if_started(&self, what: &str) -> Result<()> {
         match *lock(&self.shared.lifecycle) {
             Lifecycle::Initialized => Ok(()),
             Lifecycle::Active(_) => Err(Error::reconfigure(format!("{what} after start(); call it before"))),

@@ -2,7 +2,6 @@
 
 use crate::output::{Foreach, Outcome, Print};
 use crate::{Batch, Data, ExchangeData, OutputId, Rdd, Result, StreamId, StreamingContext};
-use std::hash::Hash;
 use std::ops::Deref;
 use std::sync::Arc;
 use tidegate_core::Output;
@@ -13,6 +12,21 @@ use tidegate_dataflow::{Node, ops, raise};
 /// Operators describe new streams; an output operation (`print`, `foreach_rdd`, a `save_to_...` of a connector) makes
 /// them run. A stream that leads to no output is never computed. Functions given to operators run on worker threads;
 /// they must give the same for the same record, because a batch may be run again.
+///
+/// # No dataset
+///
+/// A batch without records has a dataset that is empty: `count` of it is 0. A stream may also have *no* dataset in a batch (a
+/// window that slides by three batches has one in every third): then nothing happens below it. No function is called, `count`
+/// gives nothing rather than 0, outputs write nothing. An operator on several streams has a dataset where any of them has one;
+/// the others count as empty. (In Spark such a batch fails; it can't come about there as long as all slides are the same, and
+/// they must be the same here too: [`StreamingContext::start`] refuses the job otherwise.)
+///
+/// # Order
+///
+/// A batch gives the same records in the same order each time it is run, on any number of workers. Operators without a shuffle
+/// keep the order of records in their partition. What leaves a shuffle by key is in the order of the keys' hashes, a fixed but
+/// meaningless one; the values of a key are in the order of the partitions they come from and of their places there.
+/// Spark promises less: there the order after a shuffle is that in which blocks arrive.
 ///
 /// Source of the semantics: Spark's Streaming Programming Guide, "Transformations on DStreams".
 pub struct DStream<T> {
@@ -37,6 +51,15 @@ impl<T: Data> DStream<T> {
 
     pub(crate) fn node(&self) -> &Node<T> {
         &self.node
+    }
+
+    /// # Panics
+    /// When `other` belongs to another context: one job can't read what another computes.
+    pub(crate) fn assert_same_job<U: Data>(&self, other: &DStream<U>, operator: &str) {
+        assert!(
+            self.ssc.is_same(&other.ssc),
+            "{operator} of streams of two contexts; build both from one StreamingContext"
+        );
     }
 
     /// The context of the stream.
@@ -121,63 +144,6 @@ impl<T: Data> DStream<T> {
         self.below(ops::map_partitions(&self.node, move |_, _, records| f(records)))
     }
 
-    /// All records of this stream and of `other`. Partitions are kept: those of `other` come behind.
-    ///
-    /// ```
-    /// # use tidegate::{DStream, testkit::run};
-    /// let both = run(|n: DStream<i32>| n.filter(|n| *n < 3).union(&n.map(|n| n * 10)), [vec![1, 2, 3]]);
-    /// assert_eq!(both, [vec![1, 2, 10, 20, 30]]);
-    /// ```
-    ///
-    /// # Panics
-    /// When `other` belongs to another context: one job can't read what another computes.
-    pub fn union(&self, other: &DStream<T>) -> DStream<T> {
-        assert!(
-            self.ssc.is_same(&other.ssc),
-            "union of streams of two contexts; build both from one StreamingContext"
-        );
-        self.below(ops::union(&[self.node.clone(), other.node.clone()]))
-    }
-
-    /// The number of records of each batch, as its only record: 0 for an empty batch.
-    ///
-    /// ```
-    /// # use tidegate::{DStream, testkit::run};
-    /// assert_eq!(run(|n: DStream<i32>| n.count(), [vec![7, 7, 7], vec![]]), [vec![3], vec![0]]);
-    /// ```
-    pub fn count(&self) -> DStream<u64> {
-        self.below(ops::count(&self.node))
-    }
-
-    /// How often each value occurs in each batch.
-    ///
-    /// ```
-    /// # use tidegate::{DStream, testkit::run_sorted};
-    /// let counts = run_sorted(|words: DStream<String>| words.count_by_value(), [vec!["b", "a", "b"], vec![]]);
-    /// assert_eq!(counts, [vec![("a".to_owned(), 1), ("b".to_owned(), 2)], vec![]]);
-    /// ```
-    pub fn count_by_value(&self) -> DStream<(T, u64)>
-    where
-        T: ExchangeData + Hash + Eq,
-    {
-        self.map(|value| (value, 1u64)).reduce_by_key(|a, b| a + b)
-    }
-
-    /// What `f` makes of each batch's dataset.
-    ///
-    /// In Spark `f` runs on the driver for each batch. Here it runs once, when the graph is built, and declares what
-    /// happens to every batch; what must vary by batch takes the [`Batch`] as an argument
-    /// ([`Rdd::map_partitions_with_batch`]).
-    ///
-    /// ```
-    /// # use tidegate::{DStream, testkit::run};
-    /// let out = run(|n: DStream<i32>| n.transform(|rdd| rdd.filter(|n| *n > 1).map(|n| n + 1)), [vec![1, 2]]);
-    /// assert_eq!(out, [vec![3]]);
-    /// ```
-    pub fn transform<U: Data>(&self, f: impl FnOnce(Rdd<T>) -> Rdd<U>) -> DStream<U> {
-        f(Rdd::new(self.clone())).into_stream()
-    }
-
     /// Output: declares, once, what is done with each batch's dataset ([`Rdd::collect`], [`Rdd::foreach_partition`]).
     ///
     /// It is done when every output of the batch has prepared, and done again if the process dies before the batch is known
@@ -246,7 +212,7 @@ impl<T: Data> DStream<T> {
     }
 
     /// A name for an output that its user does not name: by its place in the graph, and numbered from the second on.
-    fn free_name(&self, kind: &str) -> String {
+    pub(crate) fn free_name(&self, kind: &str) -> String {
         let taken: Vec<_> = self.ssc.outputs();
         let first = format!("{kind}-{}", self.node.id().0);
         let later = (2..).map(|number| format!("{first}-{number}"));

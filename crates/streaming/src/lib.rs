@@ -27,12 +27,14 @@
 mod broadcast;
 mod conf;
 mod context;
+mod dataset;
 mod describe;
 mod dstream;
 mod input;
 mod output;
 mod pair;
 mod rdd;
+mod remember;
 mod signals;
 mod state;
 mod static_pairs;

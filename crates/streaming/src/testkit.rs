@@ -389,6 +389,11 @@ impl<T: Data> Writer<T> for MemoryWriter<T> {
 
     fn commit(&mut self, batch: &Batch) -> Result<()> {
         let mut memory = self.output.lock();
+        if self.staged.is_empty() {
+            // No dataset: the batch is remembered all the same, in all partitions there are.
+            memory.held.entry(PartitionId(0)).or_insert(batch.id());
+            memory.held.values_mut().for_each(|held| *held = batch.id().max(*held));
+        }
         for (partition, rows) in std::mem::take(&mut self.staged) {
             memory.held.insert(partition, batch.id());
             memory.rows.entry((batch.id(), partition)).or_default().extend(rows);

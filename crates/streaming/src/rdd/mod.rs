@@ -74,10 +74,7 @@ impl<T: Data> Rdd<T> {
     }
 
     fn assert_same_job<U: Data>(&self, other: &Rdd<U>, operator: &str) {
-        assert!(
-            self.context().is_same(other.context()),
-            "{operator} of streams of two contexts; build both from one StreamingContext"
-        );
+        self.stream.assert_same_job(&other.stream, operator);
     }
 
     pub(crate) fn into_stream(self) -> DStream<T> {

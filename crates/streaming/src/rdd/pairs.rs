@@ -125,11 +125,3 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         Rdd::new(self.stream().subtract_static(table))
     }
 }
-
-impl<K: ExchangeData + Hash + Eq, V: ExchangeData> Rdd<(K, V)> {
-    /// As [`DStream::reduce_by_key`](crate::DStream::reduce_by_key).
-    #[must_use]
-    pub fn reduce_by_key(&self, f: impl Fn(V, V) -> V + Send + Sync + 'static) -> Rdd<(K, V)> {
-        Rdd::new(self.stream().reduce_by_key(f))
-    }
-}

@@ -61,7 +61,7 @@ impl<T: Data> Rdd<T> {
     /// ```
     #[must_use]
     pub fn glom(&self) -> Rdd<Vec<T>> {
-        self.map_partitions(|records| [records.collect()])
+        Rdd::new(self.stream().glom())
     }
 
     /// The same records in the same order in at most `partitions` partitions: neighbours become one. A dataset that has no more
@@ -103,7 +103,7 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.below(ops::repartition(self.stream().node(), partitions))
+        Rdd::new(self.stream().repartition(partitions))
     }
 
     /// Each record with its number, counted from 0 in the order of partitions and positions.

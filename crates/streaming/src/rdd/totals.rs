@@ -1,6 +1,6 @@
 //! A whole dataset as one value, or as its first records.
 
-use crate::{Data, ExchangeData, Rdd};
+use crate::{Data, ExchangeData, Partitioner, Rdd};
 use std::hash::Hash;
 use std::iter::Sum;
 use std::sync::Arc;
@@ -20,6 +20,15 @@ impl<T: Data> Rdd<T> {
         T: ExchangeData + Hash + Eq,
     {
         Rdd::new(self.stream().count_by_value())
+    }
+
+    /// As [`DStream::count_by_value_with_partitions`](crate::DStream::count_by_value_with_partitions).
+    #[must_use]
+    pub fn count_by_value_with_partitions(&self, partitions: impl Into<Partitioner<T>>) -> Rdd<(T, u64)>
+    where
+        T: ExchangeData + Hash + Eq,
+    {
+        Rdd::new(self.stream().count_by_value_with_partitions(partitions))
     }
 
     /// Whether there is no record, as the only record.
@@ -86,16 +95,7 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        let f = Arc::new(f);
-        let merge = f.clone();
-        let add = move |made: &mut Option<T>, record| {
-            *made = Some(match made.take() {
-                Some(before) => f(before, record),
-                None => record,
-            });
-        };
-        let finish = move |_: &_, parts: Vec<Option<T>>| parts.into_iter().flatten().reduce(&*merge);
-        self.below(ops::aggregate(self.stream().node(), kind, || None, add, finish))
+        self.below(ops::reduce_as(self.stream().node(), kind, f))
     }
 
     /// As [`reduce`](Rdd::reduce), beginning with `zero`, which is what an empty dataset gives.

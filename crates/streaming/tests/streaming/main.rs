@@ -7,6 +7,7 @@ mod copies;
 mod failures;
 mod graphs;
 mod rdd_failures;
+mod operators;
 mod rdds;
 mod refusals;
 mod restarts;

@@ -1,4 +1,4 @@
-//! Operators on streams of pairs.
+//! One value a key.
 
 use crate::{DStream, Data, ExchangeData, Outcome, Partitioner};
 use std::borrow::Borrow;
@@ -43,12 +43,12 @@ impl<T: Data> DStream<T> {
     }
 }
 
-// Bounds stand on each method: the compiler then says which one a type lacks, and how to mend it.
 impl<K, V> DStream<(K, V)> {
     /// One value for each key of a batch: its values reduced by `f`.
     ///
     /// `f` must be associative and commutative: values are combined where they are read and again after the shuffle, in no
-    /// particular order. The result has `tidegate.default.parallelism` partitions, by the key's hash.
+    /// particular order. A sum of floating-point numbers is neither, strictly: its last digits may differ from run to run, as they
+    /// do in Spark; [`combine_by_key`](DStream::combine_by_key) adds in a fixed order. The result has `tidegate.default.parallelism` partitions, by the key's hash.
     ///
     /// ```
     /// # use tidegate::{DStream, testkit::run_sorted};
@@ -67,6 +67,12 @@ impl<K, V> DStream<(K, V)> {
     }
 
     /// As [`reduce_by_key`](DStream::reduce_by_key), with a number of partitions or a [`Partitioner`].
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let sum = run(|n: DStream<u64>| n.map(|n| ((), n)).reduce_by_key_with_partitions(|a, b| a + b, 1), [vec![1u64, 2]]);
+    /// assert_eq!(sum, [vec![((), 3)]]);
+    /// ```
     pub fn reduce_by_key_with_partitions(
         &self,
         f: impl Fn(V, V) -> V + Send + Sync + 'static,
