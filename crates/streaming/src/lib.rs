@@ -46,4 +46,6 @@ pub use tidegate_core::{
     Batch, BatchId, BatchTime, Error, ErrorKind, OutputId, PartitionId, Result, StreamId,
 };
 pub use tidegate_dataflow::{Data, ExchangeData, Partitioner};
-pub use tidegate_engine::{BatchInfo, Clock, ManualClock, StageTimes, Stop, StreamingListener, SystemClock};
+pub use tidegate_engine::{
+    BatchInfo, CheckpointInfo, Clock, ManualClock, StageTimes, Stop, StreamingListener, SystemClock,
+};
