@@ -2,9 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // what is not there fails the test
 
+mod careful;
+mod checkpoints;
 mod crash;
 mod driver;
 mod fake;
+mod fake_runtime;
+mod fake_storage;
 mod full_disk;
 mod journal;
+mod journal_objects;
 mod scripted;
+mod state_crash;
