@@ -1,8 +1,8 @@
 //! Objects as files of HDFS.
 //!
 //! A file is written in the folder `~aside` (whose name no object can have), synced by its DataNodes, closed, and renamed
-//! into place, which the NameNode does as one step: over what is there for `put`, and not if something is there for `put_new`. What a
-//! crash leaves in `~aside` is removed by whoever opens the folder a day later.
+//! into place, which the NameNode does as one step: over what is there for `put`, and not if something is there for
+//! `put_new`. What a crash leaves in `~aside` is removed by whoever opens the folder a day later.
 //!
 //! The client is `hdfs-native` itself and not its `object_store` face, which can't sync, leaves the files of those who lost a
 //! race among the objects, and reads a file that is replaced meanwhile in two pieces that do not fit.

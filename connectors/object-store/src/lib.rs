@@ -1,8 +1,8 @@
 //! Checkpoints in S3-compatible stores, HDFS and Alluxio: [`storage`] opens a place by its URL.
 //!
-//! Each store is a feature (`s3`, `hdfs`, `alluxio`), all on unless turned off. All keep the promises of
-//! [`Storage`](tidegate_core::Storage), which its conformance tests check on real servers. Calls block, from any thread, also from one that belongs to a tokio
-//! runtime. A call that gets no answer gives up after [`ANSWER_LIMIT`].
+//! Each store is a feature (`s3`, `hdfs`, `alluxio`), all on unless turned off. All keep the promises of [`Storage`], which its
+//! conformance tests check on real servers. Calls block, from any thread, also from one that belongs to a tokio runtime. A
+//! call that gets no answer gives up after [`ANSWER_LIMIT`].
 //!
 //! May talk to stores; must never know what a checkpoint is made of. No credential is ever printed.
 

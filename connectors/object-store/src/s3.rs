@@ -87,9 +87,13 @@ impl S3Storage {
             }
             match client.put_opts(&key, bytes.into(), options).await {
                 Ok(_) => Ok(true),
-                Err(StoreError::AlreadyExists { .. }) if new => {
-                    wrote(&*client, &key, &writer).await.map_err(|e| failed(&place, "can't be looked at", e))
-                }
+                Err(StoreError::AlreadyExists { .. }) if new => match wrote(&client, &key, &writer).await {
+                    // Removed since, or refused because two came at the same time.
+                    Err(e) if is_no_object(&e) => {
+                        Err(Error::retry(format!("{place}: another writer was there and is gone")).because(e))
+                    }
+                    other => other.map_err(|e| failed(&place, "can't be looked at", e)),
+                },
                 Err(e) => Err(failed(&place, "can't be put", e)),
             }
         })

@@ -1,6 +1,7 @@
 //! The REST interface of Alluxio's proxy, as far as it is needed here.
 //!
-//! Paths are made of what [`is_storage_path`](tidegate_core::is_storage_path) allows and `~`, so none needs escaping but for `=` in a query.
+//! Paths are made of what [`is_storage_path`](tidegate_core::is_storage_path) allows and `~`, so none needs escaping but for
+//! `=` in a query.
 
 use crate::{ANSWER_LIMIT, limit};
 use serde_json::{Value, json};
