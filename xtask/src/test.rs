@@ -10,6 +10,8 @@ use std::error::Error;
 /// The tests of the workspace, those of the connectors with their servers too.
 const WORKSPACE: &str =
     "test --no-fail-fast --features tidegate-kafka/real-kafka --features tidegate-sql/real-postgres";
+/// The storages for checkpoints that have servers. Apart: what they are built on takes long to compile.
+const STORES: &str = "test --no-fail-fast -p tidegate-object-store --features real-servers";
 /// The program and its sabotaged twin, which the acceptance tests run. Built in release, as they are measured and used.
 const PROGRAMS: [&str; 3] = [
     "build --release --example word_count",
@@ -24,6 +26,7 @@ pub(crate) fn everything() -> TaskResult {
     with_servers(&Kind::ALL, |run, servers| {
         run.step("tidy", tidy::run()?, Tally::default());
         run.tests(&with_environment(Cargo::new(WORKSPACE), servers))?;
+        run.tests(&with_environment(Cargo::new(STORES), servers).arguments(&HARNESS))?;
         run.programs()?;
         let tests = Cargo::new(
             "test --release --no-fail-fast -p xtask -p tidegate-benches -p tidegate-servers -p tidegate-acceptance",

@@ -23,6 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tidegate", &["tidegate-core", "tidegate-dataflow", "tidegate-engine", "tidegate-storage"]),
     ("tidegate-kafka", &["tidegate", "tidegate-core"]),
     ("tidegate-sql", &["tidegate", "tidegate-core"]),
+    ("tidegate-object-store", &["tidegate-core", "tidegate-storage"]),
     ("tidegate-servers", &[]),
     ("xtask", &["tidegate-servers"]),
 ];
@@ -36,7 +37,7 @@ const CLOCKS: &[&str] = &[
     // Timely wants to know when a worker began; peers are waited for with a deadline.
     "crates/dataflow/src/worker.rs",
     "crates/dataflow/src/cluster/",
-    // Deadlines for a broker and a database that may be away.
+    // Deadlines for a broker, a database and a store that may be away; the age of what dead writers left.
     "connectors/",
     // Programs that show and report real time.
     "crates/cli/",

@@ -299,6 +299,7 @@ mod tests {
     fn a_directory_keeps_what_a_storage_promises() {
         let (_directory, storage) = storage();
         conformance::all(&storage, "here");
+        conformance::below_an_object_is_nothing(&storage, "here");
         assert_eq!(storage.list("").unwrap(), []);
         let left: Vec<_> =
             fs::read_dir(&storage.root).unwrap().map(|entry| entry.unwrap().file_name()).collect();

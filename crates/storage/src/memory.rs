@@ -85,6 +85,7 @@ mod tests {
     #[test]
     fn memory_keeps_what_a_storage_promises() {
         conformance::all(&MemoryStorage::new(), "here");
+        conformance::below_an_object_is_nothing(&MemoryStorage::new(), "here");
     }
 
     #[test]

@@ -1,0 +1,384 @@
+//! Objects as files of HDFS.
+//!
+//! A file is written in the folder `~aside` (whose name no object can have), synced by its DataNodes, closed, and renamed
+//! into place, which the NameNode does as one step: over what is there for `put`, and not if something is there for
+//! `put_new`. What a crash leaves in `~aside` is removed by whoever opens the folder a day later.
+//!
+//! The client is `hdfs-native` itself and not its `object_store` face, which can't sync, leaves the files of those who lost a
+//! race among the objects, and reads a file that is replaced meanwhile in two pieces that do not fit.
+
+use crate::blocking::Blocking;
+use crate::probe::{self, Probed};
+use crate::{ANSWER_LIMIT, limit, refused};
+use hdfs_native::client::FileStatus;
+use hdfs_native::{Client, ClientBuilder, HdfsError, WriteOptions};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tidegate_core::{Error, Result, Storage, StoredObject, is_storage_path};
+use tidegate_storage::{check_folder, check_path};
+use uuid::Uuid;
+
+const ASIDE: &str = "~aside";
+const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often a call is begun again that others got in the way of.
+const TRIES: usize = 16;
+/// So that the client gives up before the caller does. They go over those of `HADOOP_CONF_DIR`, and given ones over them.
+const SETTINGS: [(&str, &str); 4] = [
+    ("dfs.client.failover.max.attempts", "6"),
+    ("dfs.client.failover.sleep.base.millis", "100"),
+    ("dfs.client.failover.sleep.max.millis", "1000"),
+    ("dfs.client.socket-timeout", "8000"),
+];
+
+/// See [`crate::storage`].
+pub(crate) struct HdfsStorage {
+    folder: Folder,
+    blocking: Blocking,
+    exclusive: bool,
+}
+
+/// The client and where it works: what a call takes with it.
+#[derive(Clone)]
+struct Folder {
+    client: Client,
+    /// `hdfs://host:port/path`.
+    url: String,
+    /// The path of it, without a slash at the end; empty for the root.
+    root: String,
+}
+
+impl fmt::Debug for HdfsStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HdfsStorage({})", self.folder.url)
+    }
+}
+
+impl HdfsStorage {
+    pub(crate) fn open(authority: &str, root: &str, given: &[(&str, &str)]) -> Result<HdfsStorage> {
+        let blocking = Blocking::new()?;
+        let address = format!("hdfs://{authority}");
+        let mut settings: BTreeMap<&str, &str> = BTreeMap::from(SETTINGS);
+        settings.extend(given.iter().copied());
+        let builder =
+            ClientBuilder::new().with_url(&address).with_config(settings).with_io_runtime(blocking.handle());
+        let client = builder.build().map_err(|e| failed(&address, "no client can be made", e))?;
+        let root = if root.is_empty() { String::new() } else { format!("/{root}") };
+        let folder = Folder { client, url: format!("{address}{root}"), root };
+        let mut storage = HdfsStorage { folder, blocking, exclusive: false };
+        storage.remove_leftovers()?;
+        storage.exclusive = probe::is_exclusive(&storage)?;
+        Ok(storage)
+    }
+
+    fn put_at(&self, path: &str, bytes: Vec<u8>, over: bool) -> Result<bool> {
+        let (folder, owned) = (self.folder.clone(), path.to_owned());
+        let limit = limit(bytes.len() as u64);
+        self.blocking.run(&self.folder.place(path), limit, async move {
+            let aside = folder.file(&format!("{ASIDE}/{}", Uuid::new_v4()));
+            let is_new = folder.write(&aside, bytes).await;
+            let is_new = match is_new {
+                Ok(()) => folder.publish(&aside, &owned, over).await,
+                Err(e) => Err(e),
+            };
+            if !matches!(is_new, Ok(true)) {
+                // It was not renamed. One that can't be removed now is a leftover.
+                let _ = folder.client.delete(&aside, false).await;
+            }
+            is_new.map_err(|e| failed(&folder.place(&owned), "can't be put", e))
+        })
+    }
+
+    fn is_there(&self, path: &str) -> Result<bool> {
+        let (folder, path) = (self.folder.clone(), path.to_owned());
+        self.blocking.run(&self.folder.place(&path), ANSWER_LIMIT, async move {
+            let status = folder.status(&folder.file(&path)).await;
+            let status = status.map_err(|e| failed(&folder.place(&path), "can't be looked at", e))?;
+            Ok(status.is_some_and(|status| !status.isdir))
+        })
+    }
+
+    fn delete_at(&self, path: &str) -> Result<()> {
+        let (folder, path) = (self.folder.clone(), path.to_owned());
+        self.blocking.run(&self.folder.place(&path), ANSWER_LIMIT, async move {
+            folder.delete(&path).await.map_err(|e| failed(&folder.place(&path), "can't be removed", e))
+        })
+    }
+
+    /// Removes what writers that died left aside. The time is this machine's, and a day leaves room for a clock that is off.
+    fn remove_leftovers(&self) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let old = u64::try_from(now.saturating_sub(LEFTOVER_AGE).as_millis()).unwrap_or(0);
+        let folder = self.folder.clone();
+        self.blocking.run(&self.folder.url, ANSWER_LIMIT, async move {
+            let files = folder.list(ASIDE).await.map_err(|e| failed(&folder.url, "can't be listed", e))?;
+            for file in files.into_iter().filter(|file| file.modification_time < old) {
+                log::info!("{}: removed {}, it was left half written", folder.url, file.path);
+                let removed = folder.client.delete(&file.path, false).await;
+                removed.map_err(|e| failed(&folder.url, "can't be cleaned", e))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Folder {
+    fn file(&self, path: &str) -> String {
+        match (self.root.as_str(), path) {
+            ("", "") => "/".to_owned(),
+            (root, "") => root.to_owned(),
+            (root, path) => format!("{root}/{path}"),
+        }
+    }
+
+    fn place(&self, path: &str) -> String {
+        if path.is_empty() { self.url.clone() } else { format!("{}/{path}", self.url) }
+    }
+
+    /// A new file, on the disks of its DataNodes on return.
+    async fn write(&self, file: &str, bytes: Vec<u8>) -> Result<(), HdfsError> {
+        let mut writer = self.client.create(file, WriteOptions::default()).await?;
+        writer.write_bytes(bytes.into()).await?;
+        writer.hsync().await?;
+        writer.close().await
+    }
+
+    /// Gives a written file its name, in a folder that is made if it is missing. `false` when an object has it, unless it may
+    /// be replaced.
+    async fn publish(&self, aside: &str, path: &str, over: bool) -> Result<bool, HdfsError> {
+        let file = self.file(path);
+        for _ in 0..TRIES {
+            match self.client.rename(aside, &file, over).await {
+                Ok(()) => return Ok(true),
+                Err(HdfsError::AlreadyExists(text)) => {
+                    let status = self.status(&file).await?;
+                    return match status {
+                        Some(status) if !status.isdir && !over => Ok(false),
+                        Some(_) => Err(HdfsError::IsADirectoryError(file)),
+                        None => Err(HdfsError::OperationFailed(text)),
+                    };
+                }
+                // The folder is missing, or was removed with the last object in it.
+                Err(e) if is_missing(&e) => {
+                    let folder = file.rsplit_once('/').map_or("/", |(folder, _)| folder);
+                    self.client.mkdirs(folder, 0o755, true).await?;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Err(HdfsError::OperationFailed(format!("its folder was taken away {TRIES} times")))
+    }
+
+    async fn status(&self, file: &str) -> Result<Option<FileStatus>, HdfsError> {
+        match self.client.get_file_info(file).await {
+            Ok(status) => Ok(Some(status)),
+            Err(e) if is_missing(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The whole file. One that is replaced while it is read is read again: its blocks may be gone.
+    async fn read(&self, file: &str) -> Result<Option<Vec<u8>>, HdfsError> {
+        let mut tries = TRIES;
+        loop {
+            let read = async {
+                let mut reader = self.client.read(file).await?;
+                let length = reader.file_length();
+                let bytes = reader.read_bytes(length).await?;
+                if bytes.len() == length {
+                    Ok(bytes)
+                } else {
+                    Err(HdfsError::DataTransferError(format!("{} of {length} bytes came", bytes.len())))
+                }
+            };
+            tries -= 1;
+            match read.await {
+                Ok(bytes) => return Ok(Some(bytes.into())),
+                Err(HdfsError::IsADirectoryError(_)) => return Ok(None),
+                Err(e) if is_missing(&e) => return Ok(None),
+                Err(
+                    HdfsError::DataTransferError(_) | HdfsError::BlocksNotFound(_) | HdfsError::IOError(_),
+                ) if tries > 0 => {}
+                Err(e) => {
+                    // A folder has no blocks to be read.
+                    let status = self.status(file).await?;
+                    return if status.is_some_and(|status| status.isdir) { Ok(None) } else { Err(e) };
+                }
+            }
+        }
+    }
+
+    /// All files below `path`. A folder that is removed meanwhile has it begin again.
+    async fn list(&self, path: &str) -> Result<Vec<FileStatus>, HdfsError> {
+        let folder = self.file(path);
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            match self.client.list_status(&folder, true).await {
+                Ok(files) => {
+                    // A file answers a listing with itself.
+                    return Ok(files.into_iter().filter(|file| !file.isdir && file.path != folder).collect());
+                }
+                Err(e) if is_missing(&e) && (tries == 0 || self.status(&folder).await?.is_none()) => {
+                    return Ok(Vec::new());
+                }
+                Err(e) if is_missing(&e) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Removes an object, and the folders above that it leaves empty.
+    async fn delete(&self, path: &str) -> Result<(), HdfsError> {
+        let file = self.file(path);
+        // Without a look an empty folder would be removed.
+        if self.status(&file).await?.is_none_or(|status| status.isdir) {
+            return Ok(());
+        }
+        self.client.delete(&file, false).await?;
+        let mut above = path;
+        while let Some((folder, _)) = above.rsplit_once('/') {
+            // It fails at the first that is not empty, which is the usual end.
+            if self.client.delete(&self.file(folder), false).await.is_err() {
+                break;
+            }
+            above = folder;
+        }
+        Ok(())
+    }
+}
+
+impl Probed for HdfsStorage {
+    fn put_new_probe(&self, name: &str, bytes: Vec<u8>) -> Result<bool> {
+        self.put_at(name, bytes, false)
+    }
+
+    fn delete_probe(&self, name: &str) -> Result<()> {
+        self.delete_at(name)
+    }
+}
+
+impl Storage for HdfsStorage {
+    fn describe(&self) -> String {
+        self.folder.url.clone()
+    }
+
+    fn put(&self, path: &str, bytes: Vec<u8>) -> Result<()> {
+        check_path(path)?;
+        self.put_at(path, bytes, true).map(drop)
+    }
+
+    fn put_new(&self, path: &str, bytes: Vec<u8>) -> Result<bool> {
+        check_path(path)?;
+        // Only saves the writing: what decides is the rename.
+        if self.is_there(path)? {
+            return Ok(false);
+        }
+        self.put_at(path, bytes, false)
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.exclusive
+    }
+
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        check_path(path)?;
+        let (folder, path) = (self.folder.clone(), path.to_owned());
+        let status = folder.clone();
+        let place = self.folder.place(&path);
+        let file = folder.file(&path);
+        let length = self.blocking.run(&place, ANSWER_LIMIT, {
+            let (place, file) = (place.clone(), file.clone());
+            async move { status.status(&file).await.map_err(|e| failed(&place, "can't be read", e)) }
+        })?;
+        let Some(length) = length.filter(|file| !file.isdir).map(|file| file.length) else { return Ok(None) };
+        self.blocking.run(&place, limit(length as u64), {
+            let place = place.clone();
+            async move { folder.read(&file).await.map_err(|e| failed(&place, "can't be read", e)) }
+        })
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<StoredObject>> {
+        check_folder(prefix)?;
+        let (folder, prefix) = (self.folder.clone(), prefix.to_owned());
+        // Each folder is a request; the time is for them all.
+        let files = self.blocking.run(&self.folder.place(&prefix), ANSWER_LIMIT * 6, async move {
+            folder.list(&prefix).await.map_err(|e| failed(&folder.place(&prefix), "can't be listed", e))
+        })?;
+        let start = format!("{}/", self.folder.root);
+        let object = |file: FileStatus| {
+            // What no object can be named lies aside, or is not ours.
+            let path = file.path.strip_prefix(&start).filter(|path| is_storage_path(path))?;
+            Some(StoredObject { path: path.to_owned(), bytes: file.length as u64 })
+        };
+        let mut found: Vec<StoredObject> = files.into_iter().filter_map(object).collect();
+        found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+
+    fn delete(&self, path: &str) -> Result<()> {
+        check_path(path)?;
+        self.delete_at(path)
+    }
+}
+
+/// Whether there is nothing of that name, or a file where a folder of it would be.
+fn is_missing(error: &HdfsError) -> bool {
+    match error {
+        HdfsError::FileNotFound(_) => true,
+        HdfsError::RPCError(class, text) | HdfsError::FatalRPCError(class, text) => {
+            class.ends_with(".FileNotFoundException")
+                || class.ends_with(".ParentNotDirectoryException")
+                // What it says of a path below a file.
+                || class.ends_with(".AccessControlException") && text.contains("(is not a directory)")
+        }
+        _ => false,
+    }
+}
+
+/// Errors of the NameNode that it gives while it starts, fails over, or lacks a DataNode.
+const PASSING: [&str; 6] = [
+    ".SafeModeException",
+    ".StandbyException",
+    ".RetriableException",
+    ".NotReplicatedYetException",
+    ".LeaseExpiredException",
+    // Mostly "could only be written to 0 of the 1 minReplication nodes".
+    "java.io.IOException",
+];
+
+/// The error about the object or folder `place`.
+fn failed(place: &str, what: &str, error: HdfsError) -> Error {
+    let help = match &error {
+        HdfsError::RPCError(class, _) | HdfsError::FatalRPCError(class, _) => {
+            if PASSING.iter().any(|passing| class.ends_with(passing)) {
+                None
+            } else if is_missing(&error) {
+                Some("there is a file where a folder is needed: move it away")
+            } else if class.ends_with(".AccessControlException") {
+                Some("give the user the right to write there (HADOOP_USER_NAME or Kerberos says who that is)")
+            } else if class.contains("QuotaExceeded") {
+                Some("make room within the quota of that folder")
+            } else {
+                Some("the NameNode refuses")
+            }
+        }
+        HdfsError::IOError(_)
+        | HdfsError::DataTransferError(_)
+        | HdfsError::BlocksNotFound(_)
+        | HdfsError::OperationFailed(_)
+        | HdfsError::ChecksumError
+        | HdfsError::FileNotFound(_) => None,
+        HdfsError::IsADirectoryError(_) | HdfsError::AlreadyExists(_) => {
+            Some("there is a file where a folder is needed, or the other way round: move it away")
+        }
+        HdfsError::SASLError(_) | HdfsError::GSSAPIError(..) | HdfsError::NoSASLMechanism => {
+            Some("log in to Kerberos first (kinit, or a keytab)")
+        }
+        _ => Some("the client refuses"),
+    };
+    match help {
+        Some(help) => refused(place, what, help).because(error),
+        None => Error::retry(format!("{place}: {what}")).because(error),
+    }
+}

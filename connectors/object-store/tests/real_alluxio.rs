@@ -1,0 +1,93 @@
+//! Alluxio on a real master, worker and proxy.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use support::{folder, is_away, loses_nothing_acknowledged, shared, survives_an_outage};
+use tidegate_object_store::storage;
+use tidegate_servers::{ALLUXIO_ENV, Alluxio};
+use tidegate_storage::conformance;
+
+/// Writes a file by REST, as a writer that dies before the next step.
+fn write(path: &str, bytes: &[u8]) {
+    let base = format!("http://{}/api/v1", shared(ALLUXIO_ENV));
+    let post = |call: &str, kind: &str, body: &[u8]| {
+        let request = ureq::post(format!("{base}/{call}")).header("Content-Type", kind);
+        request.send(body).unwrap().body_mut().read_to_string().unwrap()
+    };
+    let options = br#"{"recursive":true,"writeType":"CACHE_THROUGH"}"#;
+    let stream = post(&format!("paths/{path}/create-file"), "application/json", options);
+    post(&format!("streams/{stream}/write"), "application/octet-stream", bytes);
+    post(&format!("streams/{stream}/close"), "application/json", b"");
+}
+
+#[test]
+fn alluxio_keeps_what_a_storage_promises() {
+    let url = format!("alluxio://{}/{}/checkpoints", shared(ALLUXIO_ENV), folder());
+    let storage = storage(&url).unwrap();
+    assert!(storage.is_exclusive());
+    conformance::all(&*storage, "here");
+    conformance::below_an_object_is_nothing(&*storage, "here");
+    assert_eq!(storage.list("").unwrap(), []);
+    assert_eq!(storage.describe(), url);
+}
+
+#[test]
+fn alluxio_shows_nothing_of_a_writer_that_died_before_the_rename() {
+    let folder = folder();
+    let storage = storage(&format!("alluxio://{}/{folder}", shared(ALLUXIO_ENV))).unwrap();
+    let left = Cell::new(0);
+    conformance::an_aborted_write_is_not_seen(&*storage, "here", |_| {
+        left.set(left.get() + 1);
+        write(&format!("/{folder}/~aside/{}", left.get()), b"half");
+    });
+}
+
+#[test]
+fn alluxio_reads_the_newest_where_a_writer_died_before_it_removed_the_older() {
+    let folder = folder();
+    let storage = storage(&format!("alluxio://{}/{folder}", shared(ALLUXIO_ENV))).unwrap();
+    storage.put("a/x", b"older".to_vec()).unwrap();
+    write(&format!("/{folder}/a/x~9"), b"old");
+    write(&format!("/{folder}/a/x~10"), b"newest");
+    assert_eq!(storage.get("a/x").unwrap(), Some(b"newest".to_vec()));
+    let listed = storage.list("").unwrap();
+    assert_eq!(
+        listed.iter().map(|object| (object.path.as_str(), object.bytes)).collect::<Vec<_>>(),
+        [("a/x", 6)]
+    );
+    assert!(!storage.put_new("a/x", b"new".to_vec()).unwrap());
+    storage.put("a/x", b"next".to_vec()).unwrap();
+    assert_eq!(storage.get("a/x").unwrap(), Some(b"next".to_vec()));
+    storage.delete("a/x").unwrap();
+    assert_eq!(storage.get("a/x").unwrap(), None);
+    assert!(storage.put_new("a/x", b"new".to_vec()).unwrap());
+}
+
+#[test]
+fn alluxio_that_is_away_is_a_retry_and_works_when_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let alluxio = RefCell::new(Alluxio::start(dir.path()).unwrap());
+    let url = format!("alluxio://{}/checkpoints", alluxio.borrow().rest());
+    let opened = storage(&url).unwrap();
+    survives_an_outage(
+        &*opened,
+        || alluxio.borrow_mut().stop().unwrap(),
+        || alluxio.borrow_mut().start_again().unwrap(),
+    );
+    alluxio.borrow_mut().stop().unwrap();
+    is_away(|| storage(&url), &url);
+}
+
+#[test]
+fn alluxio_killed_between_puts_loses_nothing_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let alluxio = RefCell::new(Alluxio::start(dir.path()).unwrap());
+    let storage = storage(&format!("alluxio://{}/checkpoints", alluxio.borrow().rest())).unwrap();
+    loses_nothing_acknowledged(
+        storage,
+        || alluxio.borrow_mut().kill(),
+        || alluxio.borrow_mut().start_again().unwrap(),
+    );
+}
