@@ -54,6 +54,9 @@ impl TimelyRuntimes {
         if let Some(checkpoint) = &start.restore {
             let upgrade = Upgrade::between(checkpoint, &self.graph.states(), &settings.dropped);
             upgrade.check(&format!("{}, batch {}", settings.storage.describe(), checkpoint.batch()))?;
+            for (uid, difference) in &upgrade.0 {
+                log::info!("state \"{uid}\": {difference}");
+            }
         }
         let stores = settings.stores.open()?;
         beginning.state = Some(WorkerState { storage: settings.storage.clone(), stores });

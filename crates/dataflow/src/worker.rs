@@ -88,6 +88,8 @@ impl WorkerStart {
                     let delivery = Delivery { batch, views: cx.views()? };
                     // A recorder that is gone has reported why.
                     let _ = self.recorder.as_ref().map(|recorder| recorder.send(delivery));
+                    // One unpark may stand for two orders: the next may be there already.
+                    continue;
                 }
                 Ok(WorkerOrder::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
                 Err(TryRecvError::Empty) => {}

@@ -36,6 +36,23 @@ pub(crate) fn load(storage: &dyn Storage) -> Result<Manifests> {
     Ok(manifests)
 }
 
+/// The newest checkpoint of a job that can be read; `None` where there is none.
+///
+/// # Errors
+/// The storage can't be read.
+pub fn newest_checkpoint(storage: &dyn Storage) -> Result<Option<Arc<Checkpoint>>> {
+    Ok(load(storage)?.readable.pop())
+}
+
+/// Every checkpoint of a job, oldest first, and what is wrong with those that can't be read.
+///
+/// # Errors
+/// The storage can't be read.
+pub fn checkpoints(storage: &dyn Storage) -> Result<(Vec<Arc<Checkpoint>>, Vec<String>)> {
+    let Manifests { readable, damaged } = load(storage)?;
+    Ok((readable, damaged))
+}
+
 fn read(storage: &dyn Storage, object: &StoredObject, batch: BatchId) -> Result<Result<Checkpoint, String>> {
     if object.bytes > MANIFEST_BYTES_MAX {
         return Ok(Err(format!("{} bytes are beyond {MANIFEST_BYTES_MAX}", object.bytes)));

@@ -22,6 +22,9 @@ const SHOWN: &[&str] = &[
     "tidegate.batches_in_flight_max",
     "tidegate.checkpoint.interval_ms",
     "tidegate.checkpoint.retained",
+    "tidegate.state.drop",
+    "tidegate.state.store",
+    "tidegate.state.memory_bytes",
     "tidegate.kafka.max_rate_per_partition",
 ];
 
@@ -35,7 +38,10 @@ const DEFAULT_PARALLELISM: u32 = 4;
 /// `tidegate.retry.pause_max_ms` (10,000), `tidegate.signals` (`true`: SIGINT and SIGTERM stop the job gracefully, a second
 /// one at once), `tidegate.checkpoint.interval_ms` (from one checkpoint of state to the next at least: 10,000, or a batch
 /// where that is longer), `tidegate.checkpoint.retained` (1 to 1000; 3), `tidegate.state.accept_loss` (`false`; `true` has a
-/// job whose state is lost begin with empty state), and those of the connectors. Spark's names of the same settings are taken too.
+/// job whose state is lost begin with empty state), `tidegate.state.drop` (names of states of a checkpoint that the program has
+/// no more and may leave behind, with commas between), `tidegate.state.store` (`memory` or `disk`: for state larger than memory),
+/// `tidegate.state.directory` (where the store on disk is: `store` in a local checkpoint directory) and
+/// `tidegate.state.memory_bytes` (what its caches and buffers may take; 268,435,456), and those of the connectors. Spark's names of the same settings are taken too.
 #[derive(Clone, Default)]
 pub struct Conf {
     settings: BTreeMap<String, String>,
@@ -122,7 +128,7 @@ impl Conf {
         }
     }
 
-    fn refuse(&self, key: &str, wanted: &str) -> Error {
+    pub(crate) fn refuse(&self, key: &str, wanted: &str) -> Error {
         Error::reconfigure(format!("{key} = {}: must be {wanted}", self.get(key).unwrap_or_default()))
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::input::{ConstantSource, QueueInput, QueueSource};
 use crate::remember::Remembering;
-use crate::signals;
-use crate::{Conf, Data, Error, InputDStream, Master, Result};
+use crate::{Conf, DESCRIBE_ENV, Data, Error, InputDStream, JobDescription, Master, Result};
+use crate::{settings, signals};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -247,6 +247,11 @@ impl StreamingContext {
             return Err(Error::reconfigure("the context was started before; make a new one to run again"));
         }
         self.shared.graph.check()?;
+        if let Some(file) = std::env::var_os(DESCRIBE_ENV) {
+            self.describe()?.write(Path::new(&file))?;
+            log::info!("the job is described in {}, and not run", Path::new(&file).display());
+            std::process::exit(0);
+        }
         if !self.shared.graph.has_output() {
             return Err(Error::reconfigure(
                 "the job has no output operation, so nothing would be done; add print(), foreach_rdd() or a save",
@@ -277,8 +282,10 @@ impl StreamingContext {
         let build = lock(build);
         let mut settings = Settings::new(conf.app_name(), *interval);
         settings.storage = build.checkpoint.as_ref().map(CheckpointPlace::open).transpose()?;
-        settings.checkpoint_interval =
-            conf.duration_ms("tidegate.checkpoint.interval_ms", settings.checkpoint_interval)?;
+        settings.states = graph.states().into_iter().map(|state| state.shape).collect();
+        settings.graph = graph.operators();
+        let asked = build.checkpoint_interval.unwrap_or(settings.checkpoint_interval);
+        settings.checkpoint_interval = conf.duration_ms("tidegate.checkpoint.interval_ms", asked)?;
         settings.checkpoints_retained =
             conf.number("tidegate.checkpoint.retained", 3)?.clamp(1, 1000) as usize;
         settings.state_loss_accepted = conf.flag("tidegate.state.accept_loss", false)?;
@@ -288,6 +295,10 @@ impl StreamingContext {
         settings.retry_pause = conf.duration_ms("tidegate.retry.pause_ms", settings.retry_pause)?;
         settings.retry_pause_max =
             conf.duration_ms("tidegate.retry.pause_max_ms", settings.retry_pause_max)?;
+        let mut runtimes = TimelyRuntimes::local(graph.clone(), workers);
+        if let Some(state) = settings::state_settings(conf, settings.storage.as_ref(), &settings.states)? {
+            runtimes = runtimes.with_state(state);
+        }
         let door = |door: tidegate_dataflow::OutputDoor| OutputPart {
             id: door.id,
             describe: door.describe,
@@ -298,15 +309,26 @@ impl StreamingContext {
             settings,
             planners: graph.planners()?,
             outputs: graph.outputs().into_iter().map(door).collect(),
-            runtimes: Box::new(TimelyRuntimes::local(graph.clone(), workers).with_state(
-                tidegate_dataflow::StateSettings {
-                    storage: Arc::new(tidegate_storage::MemoryStorage::new()),
-                    stores: tidegate_dataflow::StoreChoice::Memory,
-                    dropped: Vec::new(),
-                },
-            )),
+            runtimes: Box::new(runtimes),
             clock: clock.clone(),
             listeners: build.listeners.clone(),
+        })
+    }
+
+    /// What the job is, without running it.
+    ///
+    /// # Errors
+    /// `Reconfigure` when a setting makes no sense.
+    pub fn describe(&self) -> Result<JobDescription> {
+        let Shared { conf, interval, graph, .. } = &*self.shared;
+        Ok(JobDescription {
+            app: conf.app_name().to_owned(),
+            interval_ms: interval.as_millis() as u64,
+            operators: graph.operators(),
+            inputs: graph.inputs(),
+            outputs: graph.outputs().into_iter().map(|output| (output.id, output.describe)).collect(),
+            states: graph.states(),
+            dropped: settings::dropped_states(conf),
         })
     }
 

@@ -35,6 +35,7 @@ mod output;
 mod pair;
 mod rdd;
 mod remember;
+mod settings;
 mod signals;
 mod state;
 mod static_pairs;
@@ -59,4 +60,5 @@ pub use tidegate_dataflow::ops::{State, StaticPairs};
 pub use tidegate_dataflow::{Data, Difference, ExchangeData, Partitioner, StateDescription, Upgrade};
 pub use tidegate_engine::{
     BatchInfo, CheckpointInfo, Clock, ManualClock, StageTimes, Stop, StreamingListener, SystemClock,
+    checkpoints,
 };

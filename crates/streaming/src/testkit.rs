@@ -17,11 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tidegate_core::{
     BatchPlan, BatchTime, Delivery, Emit, Held, JobId, Output, OutputContext, Planner, Progress, Reader,
-    Seat, Source, SourcePlan, SourceRange, Writer,
+    Seat, Source, SourcePlan, SourceRange, Storage, Writer,
 };
 use tidegate_dataflow::ops;
 pub use tidegate_engine::ManualClock;
 use tidegate_engine::{Clock, StreamingListener};
+use tidegate_storage::MemoryStorage;
 
 /// Length of a batch in [`run`] and [`TestJob`].
 pub const BATCH: Duration = Duration::from_secs(1);
@@ -79,7 +80,7 @@ where
         job(stream.clone()).output_in_place("memory", output.clone())
     };
     let conf = Conf::new().set_master(&format!("local[{workers}]"));
-    let mut test = TestJob::start(conf, None, build).expect("the job starts");
+    let mut test = TestJob::with_memory(conf, build).expect("the job starts");
     for batch in batches {
         input.push(0, batch.into_iter().map(T::from));
         test.next_batch().expect("the batch is committed");
@@ -131,15 +132,21 @@ impl TestJob {
         checkpoint: Option<&std::path::Path>,
         build: impl FnOnce(&StreamingContext) -> Result<R>,
     ) -> Result<TestJob> {
+        TestJob::begin(conf, build, |ssc| checkpoint.map_or(Ok(()), |directory| ssc.checkpoint(directory)))
+    }
+
+    fn begin<R>(
+        conf: Conf,
+        build: impl FnOnce(&StreamingContext) -> Result<R>,
+        checkpoint: impl FnOnce(&StreamingContext) -> Result<()>,
+    ) -> Result<TestJob> {
         let clock = ManualClock::at(1_000_000);
         let conf = conf.set("tidegate.signals", "false");
         let ssc = StreamingContext::with_clock(conf, BATCH, Arc::new(clock.clone()))?;
         let (tell, completed) = channel();
         ssc.add_streaming_listener(Arc::new(Tell(Mutex::new(tell))))?;
         build(&ssc)?;
-        if let Some(directory) = checkpoint {
-            ssc.checkpoint(directory)?;
-        }
+        checkpoint(&ssc)?;
         ssc.start()?;
         // A job that goes on begins after its newest batch: so does its clock.
         let before = Duration::from_millis(ssc.engine()?.first_due().0).saturating_sub(BATCH);
@@ -152,7 +159,19 @@ impl TestJob {
     /// # Errors
     /// As [`StreamingContext::start`].
     pub fn with_memory<R>(conf: Conf, build: impl FnOnce(&StreamingContext) -> Result<R>) -> Result<TestJob> {
-        TestJob::start(conf, None, build)
+        TestJob::start_on(conf, Some(Arc::new(MemoryStorage::new())), build)
+    }
+
+    /// As [`start`](TestJob::start), with the checkpoint in any storage.
+    ///
+    /// # Errors
+    /// As [`StreamingContext::start`].
+    pub fn start_on<R>(
+        conf: Conf,
+        storage: Option<Arc<dyn Storage>>,
+        build: impl FnOnce(&StreamingContext) -> Result<R>,
+    ) -> Result<TestJob> {
+        TestJob::begin(conf, build, |ssc| storage.map_or(Ok(()), |storage| ssc.checkpoint_on(storage)))
     }
 
     /// Moves the clock by one batch and waits until it is in every output.

@@ -76,8 +76,9 @@ where
         let out = segment.edge(move |lowering, chunks| {
             let cx = lowering.cx().clone();
             let owned = Owner::Spread.owned(partitions, cx.worker, cx.workers);
-            let opened = KeyedPartitions::open(&totals, &cx, &owned)
-                .and_then(|(totals, _)| Ok((totals, WindowLog::open(&batches, &cx, &owned)?)));
+            let opened = KeyedPartitions::open(&totals, &cx, &owned).and_then(|(totals, _)| {
+                Ok((totals, WindowLog::open(&batches, &cx, &owned, span.length_ms)?))
+            });
             let (totals, log) = match opened {
                 Ok(opened) => opened,
                 Err(error) => return cx.fail(error.context(far.name())),

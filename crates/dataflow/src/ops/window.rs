@@ -59,7 +59,7 @@ pub fn window<T: ExchangeData>(parent: &Node<T>, span: WindowSpan, partitions: u
         let out = segment.edge(move |lowering, chunks| {
             let cx = lowering.cx().clone();
             let owned = Owner::Spread.owned(partitions, cx.worker, cx.workers);
-            let log = match WindowLog::open(&definition, &cx, &owned) {
+            let log = match WindowLog::open(&definition, &cx, &owned, span.length_ms) {
                 Ok(log) => log,
                 Err(error) => return cx.fail(error.context(far.name())),
             };

@@ -41,12 +41,16 @@ impl<T> Clone for WindowLog<T> {
 }
 
 impl<T: ExchangeData> WindowLog<T> {
-    /// The log of `owned` partitions, filled from the checkpoint that the epoch begins with.
+    /// The log of `owned` partitions of a window of `length_ms`, filled from the checkpoint that the epoch begins with. Its files
+    /// may hold batches that had left the window by then: they must not leave it a second time.
     pub(crate) fn open(
         definition: &Arc<StateDefinition<Slot, T>>,
         cx: &WorkerContext,
         owned: &[PartitionId],
+        length_ms: u64,
     ) -> Result<WindowLog<T>> {
+        let restored = cx.beginning.restore.as_ref();
+        let gone_ms = restored.map_or(0, |checkpoint| checkpoint.plan.time.0.saturating_sub(length_ms));
         let mut found: BTreeMap<(PartitionId, u64, PartitionId, u64), T> = BTreeMap::new();
         let mut moved = false;
         definition.fill(cx, owned, &mut |partition, origin, row| {
@@ -55,7 +59,7 @@ impl<T: ExchangeData> WindowLog<T> {
                 Origin::Moved(from) => (from, row.key),
             };
             moved |= origin != Origin::OwnFile;
-            if let Some(value) = row.value {
+            if let Some(value) = row.value.filter(|_| time_ms > gone_ms) {
                 found.insert((partition, time_ms, from, place), value);
             }
             Ok(())
@@ -68,7 +72,7 @@ impl<T: ExchangeData> WindowLog<T> {
             push(partitions.entry(partition).or_default(), time_ms, [value]);
         }
         let viewed_ms = if moved { 0 } else { newest };
-        let log = Log { definition: definition.clone(), partitions, viewed_ms, gone_ms: 0 };
+        let log = Log { definition: definition.clone(), partitions, viewed_ms, gone_ms };
         let log = WindowLog { shared: Rc::new(RefCell::new(log)) };
         cx.register(Box::new(log.clone()));
         Ok(log)

@@ -1,0 +1,102 @@
+//! From a job's settings to where its state is.
+
+use crate::{Conf, Error, Result};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tidegate_core::{StateId, StateShape, Storage};
+use tidegate_dataflow::{StateSettings, StoreChoice, Upgrade};
+
+/// Memory that the store on disk takes if it is not said.
+const STORE_MEMORY_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Where the state of a job is; `None` for a job without.
+///
+/// # Errors
+/// `Reconfigure` when there is state and no place for checkpoints, when a setting makes no sense, or when a checkpoint has
+/// state that a program without any would leave behind untold.
+pub(crate) fn state_settings(
+    conf: &Conf,
+    storage: Option<&Arc<dyn Storage>>,
+    states: &[StateShape],
+) -> Result<Option<StateSettings>> {
+    let dropped = dropped_states(conf);
+    let Some(storage) = storage else {
+        if states.is_empty() {
+            return Ok(None);
+        }
+        let names: Vec<_> = states.iter().map(|state| state.uid.to_string()).collect();
+        return Err(Error::reconfigure(format!(
+            "the job has operators with state ({}), and no checkpoint directory has been set; set one with checkpoint(\"DIR\")",
+            names.join(", ")
+        )));
+    };
+    if states.is_empty() {
+        if let Some(newest) = tidegate_engine::newest_checkpoint(&**storage)? {
+            let place = format!("{}, batch {}", storage.describe(), newest.batch());
+            Upgrade::between(&newest, &[], &dropped).check(&place)?;
+        }
+        return Ok(None);
+    }
+    Ok(Some(StateSettings { storage: storage.clone(), stores: store_choice(conf, &**storage)?, dropped }))
+}
+
+/// States that may be left behind.
+pub(crate) fn dropped_states(conf: &Conf) -> Vec<StateId> {
+    let names = conf.get("tidegate.state.drop").unwrap_or_default().split(',');
+    names.map(str::trim).filter(|name| !name.is_empty()).map(StateId::from).collect()
+}
+
+fn store_choice(conf: &Conf, storage: &dyn Storage) -> Result<StoreChoice> {
+    match conf.get("tidegate.state.store") {
+        None | Some("memory") => Ok(StoreChoice::Memory),
+        Some("disk") => Ok(StoreChoice::Disk {
+            directory: conf
+                .get("tidegate.state.directory")
+                .map_or_else(|| own_directory(storage), PathBuf::from),
+            memory_bytes: conf.number("tidegate.state.memory_bytes", STORE_MEMORY_BYTES)?,
+        }),
+        Some(_) => Err(conf.refuse("tidegate.state.store", "memory or disk")),
+    }
+}
+
+/// Beside the checkpoints where they are on this machine, since that directory belongs to one process; else in the
+/// system's temporary directory.
+fn own_directory(storage: &dyn Storage) -> PathBuf {
+    static OPENED: AtomicU32 = AtomicU32::new(0);
+    match storage.local_directory() {
+        Some(directory) => directory.join("store"),
+        None => {
+            let number = OPENED.fetch_add(1, Ordering::Relaxed);
+            std::env::temp_dir().join(format!("tidegate-store-{}-{number}", std::process::id()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_storage::MemoryStorage;
+
+    fn refusal(conf: &Conf) -> String {
+        store_choice(conf, &MemoryStorage::new()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_store_is_chosen_by_name() {
+        let disk = Conf::new().set("tidegate.state.store", "disk").set("tidegate.state.directory", "here");
+        let chosen =
+            store_choice(&disk.set("tidegate.state.memory_bytes", "1000"), &MemoryStorage::new()).unwrap();
+        assert_eq!(chosen, StoreChoice::Disk { directory: "here".into(), memory_bytes: 1000 });
+        assert_eq!(
+            refusal(&Conf::new().set("tidegate.state.store", "disc")),
+            "tidegate.state.store = disc: must be memory or disk"
+        );
+    }
+
+    #[test]
+    fn states_to_leave_behind_are_listed() {
+        let conf = Conf::new().set("tidegate.state.drop", "totals, , old");
+        assert_eq!(dropped_states(&conf), [StateId::from("totals"), StateId::from("old")]);
+    }
+}
