@@ -56,6 +56,20 @@ impl<T> fmt::Debug for Broadcast<T> {
 
 impl<T: Send + Sync + 'static> Broadcast<T> {
     /// The value for `batch`.
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let job = |n: DStream<u64>| {
+    ///     let times = n.context().broadcast_by_batch(|batch| batch.id().0);
+    ///     n.transform(|rdd| {
+    ///         rdd.map_partitions_with_batch(move |batch, _, n| {
+    ///             let times = times.value(batch);
+    ///             n.map(move |n| n * *times)
+    ///         })
+    ///     })
+    /// };
+    /// assert_eq!(run(job, [vec![5u64], vec![5]]), [[5], [10]]);
+    /// ```
     pub fn value(&self, batch: &Batch) -> Arc<T> {
         match &self.held {
             Held::Always(value) => value.clone(),

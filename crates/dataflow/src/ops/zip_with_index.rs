@@ -92,6 +92,7 @@ impl<T: Data> Receive<Count> for Number<T> {
             }
             number += count;
         }
+        assert!(kept.is_empty(), "every worker is told how many records each partition has");
         self.next.flush(batch);
     }
 }

@@ -70,6 +70,14 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
 
     /// As [`subtract_by_key`](Rdd::subtract_by_key), with a number of partitions or a [`Partitioner`].
     ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let rest = |pairs: DStream<(char, u32)>| pairs.transform(|rdd| {
+    ///     rdd.subtract_by_key_with_partitions(&rdd.filter(|(_, n)| *n > 2), 1).glom()
+    /// });
+    /// assert_eq!(run(rest, [vec![('b', 1), ('a', 2), ('b', 3)]]), [[[('a', 2)]]]);
+    /// ```
+    ///
     /// # Panics
     /// As [`subtract_by_key`](Rdd::subtract_by_key).
     #[must_use]

@@ -25,6 +25,12 @@ impl<T: ExchangeData> Rdd<T> {
     }
 
     /// As [`distinct`](Rdd::distinct), with a number of partitions or a [`Partitioner`].
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let once = |n: DStream<i32>| n.transform(|rdd| rdd.distinct_with_partitions(1).map_partitions(|n| [n.count()]));
+    /// assert_eq!(run(once, [vec![2, 1, 2]]), [[2]]);
+    /// ```
     #[must_use]
     pub fn distinct_with_partitions(&self, partitions: impl Into<Partitioner<T>>) -> Rdd<T>
     where
@@ -52,6 +58,12 @@ impl<T: ExchangeData> Rdd<T> {
     }
 
     /// As [`intersection`](Rdd::intersection), with a number of partitions or a [`Partitioner`].
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let both = |n: DStream<i32>| n.transform(|rdd| rdd.intersection_with_partitions(&rdd, 1).glom().map(|part| part.len()));
+    /// assert_eq!(run(both, [vec![1, 2, 2]]), [[2]]);
+    /// ```
     ///
     /// # Panics
     /// As [`intersection`](Rdd::intersection).
@@ -88,6 +100,12 @@ impl<T: ExchangeData> Rdd<T> {
 
     /// As [`subtract`](Rdd::subtract), with a number of partitions or a [`Partitioner`].
     ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let rest = |n: DStream<i32>| n.transform(|rdd| rdd.subtract_with_partitions(&rdd.filter(|n| *n > 1), 1).glom());
+    /// assert_eq!(run(rest, [vec![1, 2, 1]]), [[[1, 1]]]);
+    /// ```
+    ///
     /// # Panics
     /// As [`subtract`](Rdd::subtract).
     #[must_use]
@@ -116,6 +134,12 @@ impl<T: ExchangeData> Rdd<T> {
     }
 
     /// As [`group_by`](Rdd::group_by), with a number of partitions or a [`Partitioner`].
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let groups = run(|n: DStream<i32>| n.transform(|rdd| rdd.group_by_with_partitions(|_| 'a', 1)), [vec![3, 2]]);
+    /// assert_eq!(groups, [[('a', vec![3, 2])]]);
+    /// ```
     #[must_use]
     pub fn group_by_with_partitions<K: ExchangeData + Hash + Eq>(
         &self,

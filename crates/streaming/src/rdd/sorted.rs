@@ -217,6 +217,15 @@ impl<K: ExchangeData + Ord, V: ExchangeData> Rdd<(K, V)> {
     }
 
     /// As [`sort_by_key`](Rdd::sort_by_key), into `partitions` partitions: at least 1, or the start is refused.
+    ///
+    /// ```
+    /// # use tidegate::{DStream, testkit::run};
+    /// let parts = run(
+    ///     |pairs: DStream<(char, u32)>| pairs.transform(|rdd| rdd.sort_by_key_with_partitions(false, 2).keys().glom()),
+    ///     [vec![('b', 1), ('a', 2)]],
+    /// );
+    /// assert_eq!(parts, [[['b'], ['a']]]);
+    /// ```
     #[must_use]
     pub fn sort_by_key_with_partitions(&self, ascending: bool, partitions: u32) -> Rdd<(K, V)> {
         self.below(ops::sort_by_key(self.stream().node(), ascending, Some(partitions)))

@@ -119,6 +119,29 @@ fn a_record_that_a_shared_filter_drops_is_not_copied() {
 }
 
 #[test]
+fn a_record_that_a_shared_sample_leaves_out_is_not_copied() {
+    let sampled = |fraction: f64| {
+        move |records: DStream<Counted>| {
+            vec![numbers(&records.transform(|rdd| rdd.sample(false, fraction, 1))), numbers(&records)]
+        }
+    };
+    assert_eq!((copies(sampled(0.0)), copies(sampled(1.0))), (0, RECORDS as usize));
+    let few = |records: DStream<Counted>| {
+        let limit = records.context().broadcast(3);
+        vec![numbers(&records.filter_with(&limit, |limit, record| record.number < *limit)), numbers(&records)]
+    };
+    assert_eq!(copies(few), 3);
+}
+
+#[test]
+fn numbering_records_copies_none() {
+    let numbered = |records: DStream<Counted>| {
+        vec![records.transform(|rdd| rdd.zip_with_index()).map(|(record, number)| record.number - number)]
+    };
+    assert_eq!(copies(numbered), 0);
+}
+
+#[test]
 fn an_operator_that_leads_to_no_output_costs_nothing() {
     let unused = |records: DStream<Counted>| {
         let _ = records.map(|_| -> u64 { panic!("run for nobody") });

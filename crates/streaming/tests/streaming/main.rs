@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // what is not there fails the test
 
+mod chance_and_batches;
 mod copies;
 mod failures;
 mod graphs;
+mod rdd_failures;
 mod rdds;
 mod refusals;
 mod restarts;
