@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Every crash point, in the order in which a batch meets them.
+/// The crash points of every job, in the order in which a batch meets them.
 pub const CRASH_POINTS: &[&str] = &[
     "before-journal",
     "journal-unsynced",
@@ -17,6 +17,19 @@ pub const CRASH_POINTS: &[&str] = &[
     "sources-told",
 ];
 
+/// The crash points that only a job with state meets, in order:
+///
+/// - `snapshot-taken`: the files of a snapshot are written, no manifest names them;
+/// - `manifest-published`: the checkpoint is usable, nothing older is deleted yet;
+/// - `checkpoint-retired`: what the new checkpoint makes needless is deleted;
+/// - `restored`: an epoch has begun from a checkpoint, or by running committed batches again, and no batch is handed out.
+pub const STATE_CRASH_POINTS: &[&str] =
+    &["snapshot-taken", "manifest-published", "checkpoint-retired", "restored"];
+
+fn is_crash_point(name: &str) -> bool {
+    CRASH_POINTS.contains(&name) || STATE_CRASH_POINTS.contains(&name)
+}
+
 struct Armed {
     point: String,
     left: AtomicU64,
@@ -26,7 +39,7 @@ struct Armed {
 /// time it is met. Costs a load otherwise.
 pub fn crash_point(name: &'static str) {
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
-    debug_assert!(CRASH_POINTS.contains(&name), "{name} is listed");
+    debug_assert!(is_crash_point(name), "{name} is listed");
     let Some(armed) = ARMED.get_or_init(armed) else { return };
     if armed.point == name && armed.left.fetch_sub(1, Ordering::Relaxed) == 1 {
         // Nothing may run after this: no destructor, no flush. That is what is tested.
@@ -40,9 +53,10 @@ pub fn crash_point(name: &'static str) {
 fn armed() -> Option<Armed> {
     let at = std::env::var("TIDEGATE_CRASH_AT").ok()?;
     let (point, times) = at.split_once(':').unwrap_or((&at, "1"));
-    if !CRASH_POINTS.contains(&point) {
+    if !is_crash_point(point) {
         // Going on would make a check pass that checked nothing.
-        panic!("TIDEGATE_CRASH_AT={at}: no such crash point; there are {}", CRASH_POINTS.join(", "));
+        let all = [CRASH_POINTS, STATE_CRASH_POINTS].concat().join(", ");
+        panic!("TIDEGATE_CRASH_AT={at}: no such crash point; there are {all}");
     }
     Some(Armed { point: point.to_owned(), left: AtomicU64::new(times.parse().unwrap_or(1)) })
 }

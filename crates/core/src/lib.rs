@@ -16,7 +16,7 @@ mod storage;
 
 pub use batch::{Batch, BatchPlan, PlanFlaw, SourcePlan, SourceRange};
 pub use checkpoint::{Checkpoint, StateCheckpoint, StateFile, StateShape};
-pub use crash::{CRASH_POINTS, crash_point};
+pub use crash::{CRASH_POINTS, STATE_CRASH_POINTS, crash_point};
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{BatchId, BatchTime, JobId, OperatorId, OutputId, PartitionId, StateId, StreamId};
 pub use output::{Delivery, Held, Output, OutputContext, Placement, Seat, Writer, Writers};

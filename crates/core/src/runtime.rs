@@ -22,12 +22,13 @@ pub struct EpochStart {
     /// What each output holds already, by partition: rows of those are not written again.
     pub held: BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>,
     /// The newest batch that is known to be in every output; 0 for none. A batch up to it is run only so that state becomes
-    /// what it was: no output is given anything of it.
+    /// what it was: no output is given anything of it, `Processed` ends it, and no commit is asked for.
     pub committed: BatchId,
     /// The checkpoint that state starts from; `None`: empty. A file of it that can't be used fails the start with
     /// [`DamagedCheckpoint`](crate::ErrorKind::DamagedCheckpoint).
     pub restore: Option<Arc<Checkpoint>>,
     /// Run slowly, keeping a sample of each record: a function of the job failed, and the record it failed on is wanted.
+    /// Nothing is committed in such an epoch (`committed` is the largest number there is), and it takes no snapshots.
     pub careful: bool,
     /// Where the runtime reports. Called from any thread; never blocks.
     pub events: Arc<dyn Fn(RuntimeEvent) + Send + Sync>,

@@ -1,20 +1,28 @@
-//! The driver: plans batches, orders what is durable, drives commits, recovers. One thread, one loop.
+//! The driver: plans batches, orders what is durable, drives commits. One thread, one loop.
+//!
+//! How an epoch begins and what follows its failure is in `epoch.rs`, how a record is found that a function of the job fails
+//! on in `careful.rs`, and when state is saved in `saving.rs`.
 
+mod careful;
+mod epoch;
+mod saving;
+
+use crate::background::Background;
+use crate::checkpoints::Checkpoints;
 use crate::clock::Clock;
 use crate::due::DueBatches;
 use crate::engine::{EngineParts, OutputPart, Settings, Stop};
 use crate::flight::{Flight, Stage};
 use crate::journal::Journal;
 use crate::listener::Listeners;
-use crate::recover::{Remembered, Resume, resume};
 use crossbeam_channel::{Receiver, Sender};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_core::{
-    BatchId, BatchPlan, BatchTime, EpochStart, Error, ErrorKind, JobId, OutputContext, Planner, Result,
-    Runtime, RuntimeEvent, RuntimeFactory, StreamId, crash_point,
+    BatchId, BatchPlan, BatchTime, Error, ErrorKind, JobId, Planner, Result, Runtime, RuntimeEvent,
+    RuntimeFactory, StreamId, crash_point,
 };
 
 /// What wakes the driver.
@@ -23,6 +31,8 @@ pub(crate) enum Event {
     Runtime(u64, RuntimeEvent),
     Stop(Stop),
     ClockMoved,
+    /// The background has something to report.
+    Background,
 }
 
 pub(crate) struct Driver {
@@ -35,12 +45,18 @@ pub(crate) struct Driver {
     events: Sender<Event>,
     received: Receiver<Event>,
     journal: Journal,
+    /// Of a job with state.
+    checkpoints: Option<Checkpoints>,
+    /// Of a job with a storage.
+    background: Option<Background>,
     due: DueBatches,
     epoch: u64,
     runtime: Option<Box<dyn Runtime>>,
     /// Plans to run again before any new one.
     rerun: VecDeque<BatchPlan>,
     flights: VecDeque<Flight>,
+    /// The newest batch that is in every output. Batches up to it are run for state alone.
+    committed: BatchId,
     failures: u32,
     stopping: Option<Stop>,
 }
@@ -54,10 +70,13 @@ impl Driver {
     ) -> Result<Driver> {
         let EngineParts { settings, planners, outputs, runtimes, clock, .. } = parts;
         let new_job = JobId(uuid::Uuid::new_v4().to_string());
-        let journal = match &settings.checkpoint {
-            Some(directory) => Journal::open(directory, &settings.app, &new_job, &settings.holder)?,
+        let mut journal = match &settings.storage {
+            Some(storage) => Journal::open(storage, &settings.app, &new_job, &settings.holder)?,
             None => Journal::in_memory(&settings.app, &new_job),
         };
+        let checkpoints = saving::checkpoints(&settings)?;
+        journal.keep_after(checkpoints.as_ref().map(Checkpoints::oldest))?;
+        let background = saving::background(&settings, &clock, &events)?;
         let due = DueBatches::from(clock.now(), None, settings.interval);
         Ok(Driver {
             settings,
@@ -69,11 +88,14 @@ impl Driver {
             events,
             received,
             journal,
+            checkpoints,
+            background,
             due,
             epoch: 0,
             runtime: None,
             rerun: VecDeque::new(),
             flights: VecDeque::new(),
+            committed: BatchId(0),
             failures: 0,
             stopping: None,
         })
@@ -81,7 +103,8 @@ impl Driver {
 
     /// Recovers and starts the first epoch; the sources go on where the newest plan ended.
     pub(crate) fn begin(&mut self) -> Result<()> {
-        self.start_epoch()?;
+        self.tell_damaged();
+        self.start_epoch(false)?;
         // A batch that is run again asks no source: the workers are at it while the sources find their positions.
         if !self.rerun.is_empty() {
             self.hand_out_next()?;
@@ -105,7 +128,14 @@ impl Driver {
     pub(crate) fn drive(&mut self) -> Result<()> {
         let result = loop {
             match self.run_epoch() {
-                Err(error) if error.kind() == ErrorKind::Retry && self.stopping != Some(Stop::Now) => {
+                Err(error) if error.kind() == ErrorKind::UserCode => break Err(self.find_record(error)),
+                Err(error) if self.is_done() && error.kind() == ErrorKind::Retry => {
+                    log::warn!(
+                        "{error}; all batches are committed, the next start runs the newest again for state"
+                    );
+                    break Ok(());
+                }
+                Err(error) if self.is_mended_by_an_epoch(&error) => {
                     if let Err(error) = self.recover_from(error) {
                         break Err(error);
                     }
@@ -115,8 +145,10 @@ impl Driver {
         };
         self.runtime = None;
         self.planners.iter_mut().for_each(|(_, planner)| planner.close());
+        self.settle();
         // What was committed need not be run again by the next start.
-        let result = result.and(self.journal.sync());
+        let closed = if result.is_ok() { self.journal.close() } else { self.journal.sync() };
+        let result = result.and(closed);
         self.listeners.stopped(result.as_ref().err());
         result
     }
@@ -132,123 +164,18 @@ impl Driver {
         error
     }
 
-    /// Opens the outputs, decides how to go on, starts the workers.
-    fn start_epoch(&mut self) -> Result<()> {
-        self.runtime = None;
-        self.flights.clear();
-        self.epoch += 1;
-        let Resume { job, adopted, rerun, held } = self.decide()?;
-        let streams: Vec<_> = self.planners.iter().map(|(stream, _)| stream.clone()).collect();
-        let outputs: Vec<_> = self.outputs.iter().map(|output| output.id.clone()).collect();
-        self.journal.started(&job, &streams, &outputs)?;
-        for plan in &adopted {
-            self.journal.planned(plan)?;
-        }
-        self.journal.sync()?;
-        let first = match (rerun.first(), self.journal.journaled().last) {
-            (Some(plan), _) => plan.id,
-            (None, Some(last)) => last.id.next(),
-            (None, None) => BatchId::FIRST,
-        };
-        if !rerun.is_empty() {
-            log::info!("running {} planned batches again, from batch {first}", rerun.len());
-        }
-        self.rerun = rerun.into();
-        let (events, epoch) = (self.events.clone(), self.epoch);
-        let report = move |event| {
-            let _ = events.send(Event::Runtime(epoch, event));
-        };
-        let start = EpochStart {
-            epoch,
-            first,
-            held,
-            committed: BatchId(0),
-            restore: None,
-            careful: false,
-            events: Arc::new(report),
-        };
-        self.runtime = Some(self.runtimes.start(start)?);
-        Ok(())
-    }
-
-    /// Asks every output what it holds and decides how to go on.
-    fn decide(&self) -> Result<Resume> {
-        let journal = self.journal.journaled();
-        let known = journal.last.is_some().then(|| journal.job.clone());
-        let open = |output: &OutputPart, job: Option<JobId>| -> Result<Remembered> {
-            let context = OutputContext { output: output.id.clone(), job, new_job: journal.job.clone() };
-            let held = (output.open)(&context).map_err(|e| e.context(format!("output \"{}\"", output.id)))?;
-            let (id, describe) = (output.id.clone(), output.describe.clone());
-            Ok(Remembered { id, describe, delivery: output.delivery, held })
-        };
-        let mut remembered =
-            self.outputs.iter().map(|output| open(output, known.clone())).collect::<Result<Vec<_>>>()?;
-        // Without a journal the job's name is the one of an output that was used; the unused ones take it.
-        let found = remembered
-            .iter()
-            .find(|output| output.held.newest.is_some())
-            .and_then(|used| used.held.job.clone());
-        if let (None, Some(job)) = (&known, found) {
-            for (output, slot) in self.outputs.iter().zip(&mut remembered) {
-                if slot.held.newest.is_none() && slot.held.job.as_ref() != Some(&job) {
-                    *slot = open(output, Some(job.clone()))?;
-                }
-            }
-        }
-        resume(&journal, &remembered)
-    }
-
-    /// Ends the epoch and starts the next, pausing between tries, until it starts or the job is stopped.
-    fn recover_from(&mut self, error: Error) -> Result<()> {
-        let mut error = error;
-        loop {
-            log::warn!("{error}; the planned batches will be run again");
-            self.listeners.retry(&error);
-            self.runtime = None;
-            self.failures += 1;
-            if !self.pause() {
-                // Nothing is lost: the next start runs the planned batches again.
-                return if self.stopping == Some(Stop::Now) { Ok(()) } else { Err(error) };
-            }
-            match self.start_epoch() {
-                Ok(()) => return Ok(()),
-                Err(again) if again.kind() == ErrorKind::Retry => error = again,
-                Err(other) => return Err(other),
-            }
-        }
-    }
-
-    /// Waits before another try; false when the job is stopped meanwhile.
-    fn pause(&mut self) -> bool {
-        let doubled = self.settings.retry_pause.saturating_mul(1 << (self.failures - 1).min(16));
-        let until = self.clock.elapsed() + doubled.min(self.settings.retry_pause_max);
-        loop {
-            if self.stopping.is_some() {
-                return false;
-            }
-            let Some(left) = until.checked_sub(self.clock.elapsed()).filter(|left| !left.is_zero()) else {
-                return true;
-            };
-            match self.received.recv_timeout(left) {
-                Ok(Event::Stop(how)) => self.stopping = Some(how),
-                Ok(Event::Runtime(..) | Event::ClockMoved) => {}
-                // A manual clock does not move by itself: a test is not made to wait.
-                Err(_) => return true,
-            }
-        }
-    }
-
     fn run_epoch(&mut self) -> Result<()> {
         loop {
             if self.stopping == Some(Stop::Now) {
                 return Ok(());
             }
             self.hand_out_next()?;
-            if self.stopping.is_some() && self.flights.is_empty() && self.rerun.is_empty() {
+            if self.is_done() && self.is_saved() {
                 return Ok(());
             }
             match self.wait() {
                 None | Some(Event::ClockMoved) => {}
+                Some(Event::Background) => self.take_reports()?,
                 Some(Event::Stop(how)) => {
                     log::info!(
                         "stopping {}",
@@ -260,6 +187,11 @@ impl Driver {
                 Some(Event::Runtime(..)) => {}
             }
         }
+    }
+
+    /// Whether a job that is asked to stop has committed all that was planned.
+    fn is_done(&self) -> bool {
+        self.stopping.is_some() && self.flights.is_empty() && self.rerun.is_empty()
     }
 
     /// The next event, or none when a batch is due.
@@ -337,13 +269,13 @@ impl Driver {
         self.journal.planned(&plan)?; // 1 written
         crash_point("journal-unsynced");
         self.hand_to_workers(&plan); // 2 processing begins, and overlaps the sync
-        self.journal.sync()?; // 3 the batch is decided; only now may it be committed
+        let durable = self.journal.sync(); // 3 the batch is decided; only now may it be committed
         crash_point("journal-synced");
         if let Some(flight) = self.flights.back_mut() {
             flight.journaled(self.clock.elapsed().saturating_sub(now));
         }
-        self.sources_go_on(&plan); // 4 the next plan begins where this one ends
-        Ok(())
+        self.sources_go_on(&plan); // 4 the next plan begins where this one ends, also when it is written by the next epoch
+        durable
     }
 
     fn sources_go_on(&mut self, plan: &BatchPlan) {
@@ -366,16 +298,24 @@ impl Driver {
         match event {
             RuntimeEvent::Processed(report) => {
                 crash_point("processed");
-                self.flight(report.batch)?.processed(report, now);
+                let plan = self.flight(report.batch)?.plan.clone();
+                if report.batch <= self.committed {
+                    self.flights.retain(|flight| flight.plan.id != report.batch); // run for state alone
+                } else {
+                    self.flight(report.batch)?.processed(report, now);
+                }
+                self.save_if_due(plan); // before the next batch changes the state
                 self.commit_oldest(now);
             }
+            // A runtime may tell that outputs which were given nothing have nothing to do.
+            RuntimeEvent::Prepared(batch) if batch <= self.committed => {}
             RuntimeEvent::Prepared(batch) => {
                 crash_point("prepared");
                 self.flight(batch)?.prepared(now);
                 self.commit_oldest(now);
             }
             RuntimeEvent::Committed(batch) => self.committed(batch)?,
-            RuntimeEvent::Snapshot(..) => {}
+            RuntimeEvent::Snapshot(batch, states) => self.snapshot_taken(batch, states)?,
             RuntimeEvent::Failed(error) => return Err(error),
         }
         Ok(())
@@ -409,6 +349,7 @@ impl Driver {
         }
         self.journal.committed(batch)?; // 1 durable with the next plan
         crash_point("journal-committed");
+        self.committed = batch;
         for (stream, planner) in &mut self.planners {
             // By name: a batch that is run again may have been planned by a program that built its inputs otherwise.
             if let Some(source) = flight.plan.source(stream) {
@@ -419,6 +360,8 @@ impl Driver {
         let now = self.clock.elapsed();
         self.listeners.completed(flight.committed(now, self.clock.now())); // 3 listeners are told, never before
         self.failures = 0;
+        self.publish_if_committed(); // 4 its state, when that is written, may be gone on from
+        self.sweep_journal();
         self.commit_oldest(now);
         Ok(())
     }

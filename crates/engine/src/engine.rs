@@ -1,16 +1,17 @@
 //! An engine from outside: its parts, how it is started, stopped and awaited.
 
+use crate::background::Publishing;
 use crate::clock::Clock;
 use crate::driver::{Driver, Event};
 use crate::listener::{Listeners, StreamingListener};
 use crossbeam_channel::{Sender, unbounded};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tidegate_core::{
     BatchTime, Delivery, Error, ErrorKind, Held, OutputContext, OutputId, Planner, Result, RuntimeFactory,
-    StreamId,
+    StateShape, Storage, StreamId,
 };
 
 /// How a job is run.
@@ -20,8 +21,23 @@ pub struct Settings {
     pub app: String,
     /// Length of a batch.
     pub interval: Duration,
-    /// Where the journal is; without one only what the outputs remember survives the process.
-    pub checkpoint: Option<PathBuf>,
+    /// Where journal and checkpoints are; without one only what the outputs remember survives the process, and a job with
+    /// state does not start.
+    pub storage: Option<Arc<dyn Storage>>,
+    /// The states of the graph. Without any there are no checkpoints, only the journal.
+    pub states: Vec<StateShape>,
+    /// From the batch of one checkpoint to that of the next, at least.
+    pub checkpoint_interval: Duration,
+    /// Checkpoints that are kept: at least 1. With more than one, a damaged one costs running more batches again, not the state.
+    pub checkpoints_retained: usize,
+    /// Where checkpoints are published.
+    pub publishing: Publishing,
+    /// Settings as a checkpoint may show them: without any that may be a secret.
+    pub settings_shown: BTreeMap<String, String>,
+    /// The operators of the graph, as a checkpoint shows them: `flat_map #3`.
+    pub graph: Vec<String>,
+    /// Begin with empty state where the state is lost, instead of refusing to start.
+    pub state_loss_accepted: bool,
     /// Batches between plan and commit at most: 1 or 2. With 2 a batch is processed while the one before is committed.
     pub batches_in_flight_max: usize,
     /// Pause before the first new try after a failure; doubled each time up to `retry_pause_max`.
@@ -33,12 +49,20 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings for `app` with batches of `interval` and everything else as usual.
+    /// Settings for `app` with batches of `interval` and everything else as usual: no storage, no state; checkpoints, when
+    /// there is state, every 10 seconds (or every batch, when that is longer), three of them kept.
     pub fn new(app: &str, interval: Duration) -> Settings {
         Settings {
             app: app.to_owned(),
             interval,
-            checkpoint: None,
+            storage: None,
+            states: Vec::new(),
+            checkpoint_interval: interval.max(Duration::from_secs(10)),
+            checkpoints_retained: 3,
+            publishing: Publishing::default(),
+            settings_shown: BTreeMap::new(),
+            graph: Vec::new(),
+            state_loss_accepted: false,
             batches_in_flight_max: 2,
             retry_pause: Duration::from_millis(100),
             retry_pause_max: Duration::from_secs(10),

@@ -1,4 +1,4 @@
-//! What listeners are told of a batch.
+//! What listeners are told of a batch and of a checkpoint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,4 +55,27 @@ pub struct StageTimes {
     pub prepare: Duration,
     /// From then until every output had committed.
     pub commit: Duration,
+}
+
+/// A checkpoint from which the job can go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointInfo {
+    /// The batch as of which the state is.
+    pub batch: BatchId,
+    /// Time of that batch.
+    pub time: BatchTime,
+    /// State files it names.
+    pub files: usize,
+    /// Rows in them.
+    pub rows: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Those of the files that the checkpoint before does not name.
+    pub new_files: usize,
+    /// Bytes in them: what this checkpoint wrote.
+    pub new_bytes: u64,
+    /// From asking for the snapshot until its files were written. Batches go on meanwhile.
+    pub taking: Duration,
+    /// Writing the manifest.
+    pub publishing: Duration,
 }

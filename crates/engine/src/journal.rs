@@ -1,21 +1,27 @@
 //! All that is true after a crash: which batches were planned, and which are in every output.
 //!
-//! Records are JSON in the frames of a log; `docs/formats.md` has each field. Every segment begins with a head that sums
-//! up all before it.
+//! On a local disk the records are frames of a log; on any other storage each plan is an object of its own.
+//! `docs/formats.md` has each field. A job with state also keeps the plans it would run again to have its state back.
+
+mod disk;
+mod objects;
 
 use crate::recover::Journaled;
+use disk::Disk;
+use objects::Objects;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use tidegate_core::{BatchId, BatchPlan, Error, JobId, OutputId, Result, StreamId};
-use tidegate_storage::{DirectoryLock, Log, LogLimits};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use tidegate_core::{BatchId, BatchPlan, Error, JobId, OutputId, Result, Storage, StreamId};
 
-const FORMAT: u32 = 1;
+pub(crate) use objects::Sweep;
 
-/// What the head of a segment says: the job, and where it stood when the segment was begun.
+/// The format that is written.
+const FORMAT: u32 = 2;
+
+/// The job, and where it stood when a segment was begun, or the last head of an object journal was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckpointHead {
+pub struct JournalHead {
     /// Version of the records.
     pub format: u32,
     /// The job's name for outputs, made once.
@@ -32,70 +38,54 @@ pub struct CheckpointHead {
     pub streams: Vec<StreamId>,
     /// Each output with the newest batch that is in it and took anything from an input; none yet: `null`.
     pub outputs: BTreeMap<OutputId, Option<BatchId>>,
+    /// The batch before which all state was empty; `None` while the job has never had any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_from: Option<BatchId>,
 }
 
-/// One record.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Record<'a> {
-    /// First of each segment.
-    Head(Cow<'a, CheckpointHead>),
-    /// A run began with these streams and outputs.
-    Started { streams: Cow<'a, [StreamId]>, outputs: Cow<'a, [OutputId]> },
-    /// The batch is decided.
-    Planned(Cow<'a, BatchPlan>),
-    /// The batch is in every output.
-    Committed { batch: BatchId },
-}
-
-/// The journal of a job: of a checkpoint directory that this process holds, or, without one, of this run alone.
+/// The journal of a job: of a storage that this process writes, or, without one, of this run alone.
 pub struct Journal {
-    head: CheckpointHead,
-    disk: Option<Disk>,
+    head: JournalHead,
+    /// Plans that are in every output and are kept to be run again for state, oldest first.
+    kept: VecDeque<BatchPlan>,
+    /// Whether plans are kept when they are committed.
+    keeps: bool,
+    place: Place,
 }
 
-struct Disk {
-    directory: PathBuf,
-    log: Log,
-    _lock: DirectoryLock,
+enum Place {
+    Memory,
+    Disk(Disk),
+    Objects(Box<Objects>),
+}
+
+/// What a place holds when it is opened.
+struct Opened<P> {
+    place: P,
+    head: JournalHead,
+    kept: VecDeque<BatchPlan>,
 }
 
 impl Journal {
     /// A journal that ends with this process: what was planned before a crash is known to the outputs alone.
     pub fn in_memory(app: &str, new_job: &JobId) -> Journal {
-        Journal { head: CheckpointHead::new(app, new_job), disk: None }
+        let head = JournalHead::new(app, new_job);
+        Journal { head, kept: VecDeque::new(), keeps: false, place: Place::Memory }
     }
 
-    /// Takes `directory` for this process and reads its journal; a new one is begun, for `new_job`, where there is none.
+    /// Reads the journal in `storage`; a new one is begun, for `new_job`, where there is none. A local directory is taken
+    /// for this process.
     ///
     /// # Errors
     /// `Reconfigure` when another process holds the directory or it belongs to another application; `DataLost` when the
-    /// journal is corrupt, with file and place.
-    pub fn open(directory: &Path, app: &str, new_job: &JobId, holder: &str) -> Result<Journal> {
-        let lock = DirectoryLock::take(directory, holder)?;
-        let files = directory.join("journal");
-        let (log, head) = match Log::open(&files, LogLimits::default())? {
-            Some((log, frames)) => {
-                let head = replay(log.path(), &frames)?;
-                if head.app != app {
-                    return Err(Error::reconfigure(format!(
-                        "{} is the checkpoint of the job \"{}\", not of \"{app}\"; give this job a directory of its own, or its \
-                         old name back",
-                        directory.display(),
-                        head.app
-                    )));
-                }
-                (log, head)
-            }
-            None => {
-                let head = CheckpointHead::new(app, new_job);
-                (
-                    Log::create(&files, LogLimits::default(), &encode(&Record::Head(Cow::Borrowed(&head))))?,
-                    head,
-                )
-            }
-        };
-        Ok(Journal { head, disk: Some(Disk { directory: directory.to_owned(), log, _lock: lock }) })
+    /// journal is corrupt, with file and place; `Retry` when the storage is away.
+    pub fn open(storage: &Arc<dyn Storage>, app: &str, new_job: &JobId, holder: &str) -> Result<Journal> {
+        if let Some(directory) = storage.local_directory() {
+            let Opened { place, head, kept } = Disk::open(directory, app, new_job, holder)?;
+            return Ok(Journal { head, kept, keeps: true, place: Place::Disk(place) });
+        }
+        let Opened { place, head, kept } = Objects::open(storage, app, new_job)?;
+        Ok(Journal { head, kept, keeps: true, place: Place::Objects(Box::new(place)) })
     }
 
     /// The job's name for outputs.
@@ -114,12 +104,48 @@ impl Journal {
             job: self.head.job.clone(),
             last: self.head.last.clone(),
             pending: self.head.pending.clone(),
+            committed: self.head.committed,
+            kept: self.kept.iter().cloned().collect(),
             outputs: self.head.outputs.clone(),
-            place: match &self.disk {
-                Some(disk) => disk.directory.display().to_string(),
-                None => "this run".to_owned(),
-            },
+            state_from: self.head.state_from,
+            place: self.place(),
         }
+    }
+
+    fn place(&self) -> String {
+        match &self.place {
+            Place::Memory => "this run".to_owned(),
+            Place::Disk(disk) => disk.describe(),
+            Place::Objects(objects) => objects.describe(),
+        }
+    }
+
+    /// From now on committed plans after `batch` are kept, and those up to it are not; with `None` none is.
+    ///
+    /// # Errors
+    /// The storage is away.
+    pub fn keep_after(&mut self, batch: Option<BatchId>) -> Result<()> {
+        self.keeps = batch.is_some();
+        let Some(batch) = batch else {
+            self.kept.clear();
+            return Ok(());
+        };
+        if let Place::Objects(objects) = &mut self.place {
+            let known = self.kept.front().or(self.head.pending.first()).or(self.head.last.as_ref());
+            let known = known.map(|plan| plan.id);
+            // The newest plan itself stands in the head, committed or not.
+            let last_is_committed = self.kept.is_empty() && self.head.pending.is_empty();
+            let mut older = objects.older_plans(batch, known)?;
+            if let Some(last) = self.head.last.as_ref().filter(|_| last_is_committed) {
+                older.push_back(last.clone());
+            }
+            older.append(&mut self.kept);
+            self.kept = older;
+        }
+        while self.kept.front().is_some_and(|plan| plan.id <= batch) {
+            self.kept.pop_front();
+        }
+        Ok(())
     }
 
     /// A run begins. Takes over the name of the job from its outputs where the journal is new.
@@ -131,60 +157,137 @@ impl Journal {
             return Err(Error::reconfigure(format!(
                 "{}: the job had an input stream \"{gone}\" and has none of that name now; give the stream its name back, or \
                  start with a new checkpoint directory",
-                self.journaled().place
+                self.place()
             )));
         }
-        let renamed = self.head.job != *job;
+        let before = self.head.clone();
         self.head.job = job.clone();
-        let started = Record::Started { streams: Cow::Borrowed(streams), outputs: Cow::Borrowed(outputs) };
         started_in(&mut self.head, streams, outputs);
-        self.append(&started)?;
-        if renamed { self.roll() } else { self.sync() }
+        let renamed = before.job != *job;
+        match &mut self.place {
+            Place::Memory => Ok(()),
+            Place::Disk(disk) => {
+                disk.started(streams, outputs)?;
+                if renamed { self.begin_anew() } else { self.sync() }
+            }
+            Place::Objects(objects) if objects.is_begun() && before == self.head => Ok(()),
+            Place::Objects(_) => self.begin_anew(),
+        }
     }
 
-    /// Appends that a batch is decided. It is durable after [`Journal::sync`].
+    /// All state was empty before `batch`. Durable on return.
+    ///
+    /// # Errors
+    /// The journal can't be written.
+    pub fn state_begins(&mut self, batch: BatchId) -> Result<()> {
+        if self.head.state_from == Some(batch) {
+            return Ok(());
+        }
+        self.head.state_from = Some(batch);
+        self.begin_anew()
+    }
+
+    /// The journal goes on after `plan`, which is newer than all it knows and is in every output; `holders` are the outputs
+    /// that certainly hold what it took. Durable on return.
+    ///
+    /// # Errors
+    /// The journal can't be written.
+    pub fn go_forward(&mut self, plan: &BatchPlan, holders: &[OutputId]) -> Result<()> {
+        let head = &mut self.head;
+        head.last = Some(plan.clone());
+        head.pending.clear();
+        head.committed = Some(plan.id);
+        for (output, newest) in &mut head.outputs {
+            if holders.contains(output) {
+                *newest = Some(plan.id);
+            }
+        }
+        self.kept.clear();
+        self.begin_anew()
+    }
+
+    /// Records that a batch is decided. It is durable after [`Journal::sync`].
     ///
     /// # Errors
     /// `Reconfigure` when it can't be written; `Bug` when the plan can't follow the one before.
     pub fn planned(&mut self, plan: &BatchPlan) -> Result<()> {
         plan.follows(self.head.last.as_ref()).map_err(|flaw| Error::bug(flaw.0))?;
-        self.append(&Record::Planned(Cow::Borrowed(plan)))?;
+        match &mut self.place {
+            Place::Memory => {}
+            Place::Disk(disk) => disk.planned(plan)?,
+            Place::Objects(objects) => objects.planned(plan, self.head.committed),
+        }
         planned_in(&mut self.head, plan.clone());
         Ok(())
     }
 
-    /// Appends that a batch is in every output. Durable with the next sync; lost, the batch is run again and the outputs
-    /// say that they hold it.
+    /// Records that a batch is in every output. Durable with the next plan that is synced; lost, the batch is run again and
+    /// the outputs say that they hold it.
     ///
     /// # Errors
     /// `Reconfigure` when it can't be written.
     pub fn committed(&mut self, batch: BatchId) -> Result<()> {
-        self.append(&Record::Committed { batch })?;
-        committed_in(&mut self.head, batch);
-        if self.disk.as_ref().is_some_and(|disk| disk.log.is_full()) { self.roll() } else { Ok(()) }
+        if let Place::Disk(disk) = &mut self.place {
+            disk.committed(batch)?;
+        }
+        let plan = committed_in(&mut self.head, batch);
+        self.kept.extend(plan.filter(|_| self.keeps));
+        match &self.place {
+            Place::Disk(disk) if disk.is_full() => self.begin_anew(),
+            _ => Ok(()),
+        }
     }
 
     /// Makes all of it durable.
     ///
     /// # Errors
-    /// `Reconfigure` when the disk refuses.
+    /// `Reconfigure` when the disk refuses, or when another process writes plans of this job; `Retry` when the storage is away:
+    /// the next call writes what this one did not.
     pub fn sync(&mut self) -> Result<()> {
-        self.disk.as_mut().map_or(Ok(()), |disk| disk.log.sync())
+        match &mut self.place {
+            Place::Memory => Ok(()),
+            Place::Disk(disk) => disk.sync(),
+            Place::Objects(objects) => objects.sync(),
+        }
     }
 
-    fn append(&mut self, record: &Record<'_>) -> Result<()> {
-        self.disk.as_mut().map_or(Ok(()), |disk| disk.log.append(&encode(record)))
+    /// The run ends as it should: what was committed need not be run again by the next.
+    ///
+    /// # Errors
+    /// As [`Journal::sync`].
+    pub fn close(&mut self) -> Result<()> {
+        match &mut self.place {
+            Place::Objects(objects) => {
+                objects.sync()?;
+                objects.close(&self.head)
+            }
+            _ => self.sync(),
+        }
     }
 
-    fn roll(&mut self) -> Result<()> {
-        let head = encode(&Record::Head(Cow::Borrowed(&self.head)));
-        self.disk.as_mut().map_or(Ok(()), |disk| disk.log.roll(&head))
+    /// What is to be done in the background, when something is: plans that nobody needs are deleted.
+    pub(crate) fn sweep(&mut self) -> Option<Sweep> {
+        let Place::Objects(objects) = &mut self.place else { return None };
+        let needed = self.kept.front().or(self.head.pending.first()).or(self.head.last.as_ref())?;
+        objects.sweep(&self.head, needed.id)
+    }
+
+    /// Writes a head that sums up all there is, and the plans that are kept.
+    fn begin_anew(&mut self) -> Result<()> {
+        match &mut self.place {
+            Place::Memory => Ok(()),
+            Place::Disk(disk) => disk.roll(&self.head, &self.kept),
+            Place::Objects(objects) => {
+                objects.sync()?;
+                objects.write_head(&self.head)
+            }
+        }
     }
 }
 
-impl CheckpointHead {
-    fn new(app: &str, job: &JobId) -> CheckpointHead {
-        CheckpointHead {
+impl JournalHead {
+    fn new(app: &str, job: &JobId) -> JournalHead {
+        JournalHead {
             format: FORMAT,
             job: job.clone(),
             app: app.to_owned(),
@@ -193,15 +296,24 @@ impl CheckpointHead {
             committed: None,
             streams: Vec::new(),
             outputs: BTreeMap::new(),
+            state_from: None,
         }
+    }
+
+    /// Refuses the journal of another application.
+    fn must_be_of(&self, app: &str, place: &str) -> Result<()> {
+        if self.app == app {
+            return Ok(());
+        }
+        Err(Error::reconfigure(format!(
+            "{place} is the checkpoint of the job \"{}\", not of \"{app}\"; give this job a directory of its own, or its old name \
+             back",
+            self.app
+        )))
     }
 }
 
-fn encode(record: &Record<'_>) -> Vec<u8> {
-    serde_json::to_vec(record).expect("records have string keys only")
-}
-
-fn started_in(head: &mut CheckpointHead, streams: &[StreamId], outputs: &[OutputId]) {
+fn started_in(head: &mut JournalHead, streams: &[StreamId], outputs: &[OutputId]) {
     head.streams = streams.to_vec();
     head.outputs.retain(|output, _| outputs.contains(output));
     for output in outputs {
@@ -209,47 +321,18 @@ fn started_in(head: &mut CheckpointHead, streams: &[StreamId], outputs: &[Output
     }
 }
 
-fn planned_in(head: &mut CheckpointHead, plan: BatchPlan) {
+fn planned_in(head: &mut JournalHead, plan: BatchPlan) {
     head.pending.push(plan.clone());
     head.last = Some(plan);
 }
 
-fn committed_in(head: &mut CheckpointHead, batch: BatchId) {
-    let Some(place) = head.pending.iter().position(|plan| plan.id == batch) else { return };
+/// Gives the plan, which is pending no more.
+fn committed_in(head: &mut JournalHead, batch: BatchId) -> Option<BatchPlan> {
+    let place = head.pending.iter().position(|plan| plan.id == batch)?;
     let plan = head.pending.remove(place);
     head.committed = Some(batch);
     if !plan.is_empty() {
         head.outputs.values_mut().for_each(|newest| *newest = Some(batch));
     }
-}
-
-/// The head, moved on by the records after it.
-fn replay(path: &Path, frames: &[Vec<u8>]) -> Result<CheckpointHead> {
-    let flaw = |place: usize, what: String| {
-        Error::data_lost(format!("{}: record {place}: {what}; restore the file from a copy", path.display()))
-    };
-    let mut head: Option<CheckpointHead> = None;
-    for (place, frame) in frames.iter().enumerate() {
-        let record: Record<'_> =
-            serde_json::from_slice(frame).map_err(|e| flaw(place, format!("not a journal record ({e})")))?;
-        match (record, &mut head) {
-            (Record::Head(first), None) if first.format == FORMAT => head = Some(first.into_owned()),
-            (Record::Head(first), None) => {
-                return Err(Error::reconfigure(format!(
-                    "{}: written in format {}, this version reads format {FORMAT}; use the version that wrote it",
-                    path.display(),
-                    first.format
-                )));
-            }
-            (Record::Started { streams, outputs }, Some(head)) => started_in(head, &streams, &outputs),
-            (Record::Planned(plan), Some(head)) => {
-                plan.follows(head.last.as_ref()).map_err(|found| flaw(place, found.0))?;
-                planned_in(head, plan.into_owned());
-            }
-            (Record::Committed { batch }, Some(head)) => committed_in(head, batch),
-            (_, None) => return Err(flaw(place, "comes before the head".to_owned())),
-            (Record::Head(_), Some(_)) => return Err(flaw(place, "a second head".to_owned())),
-        }
-    }
-    head.ok_or_else(|| flaw(0, "no head".to_owned()))
+    Some(plan)
 }

@@ -3,6 +3,8 @@
 //! May decide, order durable steps and recover; must never contain operator logic nor name timely, Kafka or a database.
 //! It meets whatever runs a plan in [`tidegate_core::Runtime`] only.
 
+mod background;
+mod checkpoints;
 mod clock;
 mod driver;
 mod due;
@@ -11,13 +13,16 @@ mod flight;
 mod info;
 mod journal;
 mod listener;
+mod manifest;
 mod recover;
 #[cfg(feature = "sabotage")]
 mod sabotage;
+mod sealed;
 
+pub use background::Publishing;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::{Engine, EngineHandle, EngineParts, OpenOutput, OutputPart, Settings, Stop};
-pub use info::{BatchInfo, StageTimes};
-pub use journal::{CheckpointHead, Journal};
+pub use info::{BatchInfo, CheckpointInfo, StageTimes};
+pub use journal::{Journal, JournalHead};
 pub use listener::{Listeners, StreamingListener};
-pub use recover::{Journaled, Remembered, Resume, resume};
+pub use recover::{Journaled, Remembered, Resume, StateMemory, resume};

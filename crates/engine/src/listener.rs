@@ -1,6 +1,6 @@
 //! Listeners are told on a thread of their own: a slow one loses events, never holds up a batch, and the loss is counted.
 
-use crate::info::BatchInfo;
+use crate::info::{BatchInfo, CheckpointInfo};
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -21,6 +21,16 @@ pub trait StreamingListener: Send + Sync + 'static {
         let _ = error;
     }
 
+    /// A checkpoint is published; recovery starts from it.
+    fn on_checkpoint(&self, checkpoint: &CheckpointInfo) {
+        let _ = checkpoint;
+    }
+
+    /// A checkpoint can't be used; `what` names the file and what is wrong with it. The job goes on from an older one.
+    fn on_checkpoint_damaged(&self, what: &str) {
+        let _ = what;
+    }
+
     /// The context stops; `error` says why if it was not asked to.
     fn on_stopped(&self, error: Option<&str>) {
         let _ = error;
@@ -30,6 +40,8 @@ pub trait StreamingListener: Send + Sync + 'static {
 enum Event {
     Completed(Box<BatchInfo>),
     Retry(String),
+    Checkpoint(CheckpointInfo),
+    CheckpointDamaged(String),
     Stopped(Option<String>),
 }
 
@@ -53,6 +65,8 @@ impl Listeners {
                     match &event {
                         Event::Completed(batch) => listener.on_batch_completed(batch),
                         Event::Retry(error) => listener.on_retry(error),
+                        Event::Checkpoint(checkpoint) => listener.on_checkpoint(checkpoint),
+                        Event::CheckpointDamaged(what) => listener.on_checkpoint_damaged(what),
                         Event::Stopped(error) => listener.on_stopped(error.as_deref()),
                     }
                 }
@@ -73,6 +87,14 @@ impl Listeners {
 
     pub(crate) fn retry(&mut self, error: &Error) {
         self.send(Event::Retry(error.to_string()));
+    }
+
+    pub(crate) fn checkpoint(&mut self, checkpoint: CheckpointInfo) {
+        self.send(Event::Checkpoint(checkpoint));
+    }
+
+    pub(crate) fn checkpoint_damaged(&mut self, what: &str) {
+        self.send(Event::CheckpointDamaged(what.to_owned()));
     }
 
     /// Tells the end and waits until everything was told.

@@ -1,7 +1,11 @@
-//! What to do after a stop or a crash: pure, from what the journal says and what the outputs remember.
+//! What to do after a stop or a crash: pure, from what the journal says, what the outputs remember and which checkpoints
+//! there are.
 
 use std::collections::BTreeMap;
-use tidegate_core::{BatchId, BatchPlan, Delivery, Error, Held, JobId, OutputId, PartitionId, Result};
+use std::sync::Arc;
+use tidegate_core::{
+    BatchId, BatchPlan, Checkpoint, Delivery, Error, ErrorKind, Held, JobId, OutputId, PartitionId, Result,
+};
 
 /// What a journal says.
 #[derive(Clone, Debug)]
@@ -12,8 +16,14 @@ pub struct Journaled {
     pub last: Option<BatchPlan>,
     /// Plans that are not in every output, oldest first.
     pub pending: Vec<BatchPlan>,
+    /// The newest batch that is in every output.
+    pub committed: Option<BatchId>,
+    /// Plans that are in every output and can be run again for state, oldest first.
+    pub kept: Vec<BatchPlan>,
     /// Each output of the last run with the newest batch, of those that took something, that is in it.
     pub outputs: BTreeMap<OutputId, Option<BatchId>>,
+    /// The batch before which all state was empty; `None` while the job has never had any.
+    pub state_from: Option<BatchId>,
     /// Where it is, for messages.
     pub place: String,
 }
@@ -31,26 +41,199 @@ pub struct Remembered {
     pub held: Held,
 }
 
+/// What there is of the state of a job that has any.
+#[derive(Clone, Debug, Default)]
+pub struct StateMemory {
+    /// The checkpoints that can be read, oldest first.
+    pub checkpoints: Vec<Arc<Checkpoint>>,
+    /// Those that can't be used: which file, and what is wrong with it.
+    pub damaged: Vec<String>,
+    /// The user has decided to begin with empty state where it is lost.
+    pub loss_accepted: bool,
+}
+
 /// How a job goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
     /// The job's name for outputs.
     pub job: JobId,
+    /// When a checkpoint knows more than the journal: the plan after which the journal goes on, and the outputs that must hold
+    /// it.
+    pub forward: Option<(BatchPlan, Vec<OutputId>)>,
     /// Plans that an output knows and the journal does not: to be journaled first.
     pub adopted: Vec<BatchPlan>,
     /// Plans to run again, oldest first; outputs that hold one skip it.
     pub rerun: Vec<BatchPlan>,
     /// What each output holds, by partition.
     pub held: BTreeMap<OutputId, BTreeMap<PartitionId, BatchId>>,
+    /// The first batch that is run.
+    pub first: BatchId,
+    /// The newest batch that is known to be in every output; 0 for none. Those of `rerun` up to it are run for state alone.
+    pub committed: BatchId,
+    /// The checkpoint that state starts from.
+    pub restore: Option<Arc<Checkpoint>>,
+    /// The batch before which all state was empty; `None` for a job without state.
+    pub state_from: Option<BatchId>,
+    /// What is lost, when the user has accepted that.
+    pub lost: Option<String>,
 }
 
-/// Decides how a job goes on.
+/// Decides how a job goes on. `states` is `None` for a job without state.
 ///
 /// # Errors
-/// `Reconfigure` when an output belongs to another job; `DataLost` when journal and outputs contradict each other, so that
-/// going on would lose or repeat data.
-pub fn resume(journal: &Journaled, outputs: &[Remembered]) -> Result<Resume> {
-    let job = one_job(journal, outputs)?;
+/// `Reconfigure` when an output belongs to another job; `DataLost` when journal, outputs and checkpoints contradict each
+/// other, or when state is lost, so that going on would lose or repeat data.
+pub fn resume(journal: &Journaled, outputs: &[Remembered], states: Option<&StateMemory>) -> Result<Resume> {
+    let Some(states) = states else { return resume_from_empty(journal, outputs) };
+    match resume_with_state(journal, outputs, states) {
+        Err(lost) if lost.kind() == ErrorKind::DataLost && states.loss_accepted => {
+            // What outputs and journal contradict each other in is no loss of state: it is found again here.
+            let resume = resume_from_empty(journal, outputs)?;
+            Ok(Resume { state_from: Some(resume.first), lost: Some(lost.to_string()), ..resume })
+        }
+        result => result,
+    }
+}
+
+/// Goes on where the outputs stand, with empty state if with any.
+fn resume_from_empty(journal: &Journaled, outputs: &[Remembered]) -> Result<Resume> {
+    let job = one_job(journal, outputs, None)?;
+    let adopted = adopted(journal, outputs)?;
+    let rerun = journal.pending.iter().chain(&adopted).cloned().collect();
+    Ok(begin(journal, outputs, job, adopted, rerun))
+}
+
+/// Goes on with the newest checkpoint, or without any from where state was empty.
+fn resume_with_state(journal: &Journaled, outputs: &[Remembered], states: &StateMemory) -> Result<Resume> {
+    let job = one_job(journal, outputs, states.checkpoints.last().map(|newest| &newest.job))?;
+    let fits = |checkpoint: &&Arc<Checkpoint>| {
+        let before_state_was_lost = journal.state_from.is_some_and(|from| checkpoint.batch().next() < from);
+        checkpoint.job == job && !before_state_was_lost
+    };
+    let restore = states.checkpoints.iter().rev().find(fits).cloned();
+    let (forward, journal) = match &restore {
+        Some(checkpoint) => as_of(journal, checkpoint, outputs)?,
+        None => (None, journal.clone()),
+    };
+    let used = outputs.iter().any(|output| output.held.newest.is_some());
+    if restore.is_none() && journal.last.is_none() && used {
+        return Err(state_lost("the outputs hold batches of this job", &journal, states));
+    }
+    let adopted = adopted(&journal, outputs)?;
+    let known = journal.kept.iter().chain(&journal.pending).chain(&adopted);
+    let newest = adopted.last().or(journal.last.as_ref()).map(|plan| plan.id);
+    let from = match (&restore, journal.state_from, newest) {
+        (Some(checkpoint), ..) => checkpoint.batch().next(),
+        (None, Some(from), _) => from,
+        // The job had no state so far: there is none to be had back.
+        (None, None, Some(_)) => {
+            journal.pending.first().or(adopted.first()).map_or_else(|| after(newest), |plan| plan.id)
+        }
+        (None, None, None) => BatchId::FIRST,
+    };
+    let rerun: Vec<BatchPlan> = known.filter(|plan| plan.id >= from).cloned().collect();
+    if let Some(missing) = missing(from, &rerun, newest) {
+        let what = format!("batches {missing} would have to be run again, and their plans are gone");
+        return Err(state_lost(&what, &journal, states));
+    }
+    let state_from =
+        Some(journal.state_from.unwrap_or(if restore.is_some() { BatchId::FIRST } else { from }));
+    let resume = begin(&journal, outputs, job, adopted, rerun);
+    Ok(Resume { forward, restore, state_from, ..resume })
+}
+
+/// How a job goes on whose journal is, or has become, `journal`.
+fn begin(
+    journal: &Journaled,
+    outputs: &[Remembered],
+    job: JobId,
+    adopted: Vec<BatchPlan>,
+    rerun: Vec<BatchPlan>,
+) -> Resume {
+    let newest = adopted.last().or(journal.last.as_ref()).map(|plan| plan.id);
+    Resume {
+        job,
+        forward: None,
+        first: rerun.first().map_or_else(|| after(newest), |plan| plan.id),
+        adopted,
+        rerun,
+        held: outputs.iter().map(|output| (output.id.clone(), output.held.partitions.clone())).collect(),
+        committed: journal.committed.unwrap_or(BatchId(0)),
+        restore: None,
+        state_from: None,
+        lost: None,
+    }
+}
+
+fn after(newest: Option<BatchId>) -> BatchId {
+    newest.map_or(BatchId::FIRST, BatchId::next)
+}
+
+/// Which batches from `from` to `newest` are not among `plans`, as a text.
+fn missing(from: BatchId, plans: &[BatchPlan], newest: Option<BatchId>) -> Option<String> {
+    let newest = newest.filter(|newest| *newest >= from)?;
+    let Some(first) = plans.first() else { return Some(format!("{from} to {newest}")) };
+    if first.id != from {
+        return Some(format!("{from} to {}", first.id.0 - 1));
+    }
+    let gap = plans.windows(2).find(|pair| pair[1].id != pair[0].id.next());
+    gap.map(|pair| format!("{} to {}", pair[0].id.next(), pair[1].id.0 - 1))
+}
+
+fn state_lost(why: &str, journal: &Journaled, states: &StateMemory) -> Error {
+    let found = match &states.damaged[..] {
+        [] if states.checkpoints.is_empty() => "there is no checkpoint".to_owned(),
+        [] => "no checkpoint that is there goes far enough".to_owned(),
+        damaged => format!("no checkpoint can be used ({})", damaged.join("; ")),
+    };
+    Error::data_lost(format!(
+        "{}: the state of the job is lost: {why}, and {found}; restore the checkpoint from a copy, or set \
+         tidegate.state.accept_loss=true to begin with empty state where the outputs stand",
+        journal.place
+    ))
+}
+
+/// What the journal says once it knows that the batch of `checkpoint` is in every output; and the plan it has to go forward
+/// to when it did not know that batch at all.
+fn as_of(
+    journal: &Journaled,
+    checkpoint: &Checkpoint,
+    outputs: &[Remembered],
+) -> Result<(Option<(BatchPlan, Vec<OutputId>)>, Journaled)> {
+    let (batch, mut known) = (checkpoint.batch(), journal.clone());
+    let same = journal.kept.iter().chain(&journal.pending).chain(&journal.last).find(|plan| plan.id == batch);
+    if let Some(other) = same.filter(|plan| **plan != checkpoint.plan) {
+        return Err(Error::data_lost(format!(
+            "batch {} took other ranges in the checkpoint of that batch than {} says; restore the checkpoint and its journal from \
+             one copy",
+            other.id, journal.place
+        )));
+    }
+    known.committed = known.committed.max(Some(batch));
+    if journal.last.as_ref().is_none_or(|last| last.id < batch) {
+        (known.pending, known.kept) = (Vec::new(), Vec::new());
+        known.last = Some(checkpoint.plan.clone());
+        let holders = holders(&checkpoint.plan, outputs);
+        known.outputs.extend(holders.iter().map(|holder| (holder.clone(), Some(batch))));
+        return Ok((Some((checkpoint.plan.clone(), holders)), known));
+    }
+    let (done, pending) = known.pending.into_iter().partition(|plan: &BatchPlan| plan.id <= batch);
+    known.pending = pending;
+    if let Some(newest) = done.iter().rev().find(|plan: &&BatchPlan| !plan.is_empty()) {
+        known.outputs.values_mut().for_each(|held| *held = Some(newest.id));
+    }
+    known.kept.extend(done);
+    Ok((None, known))
+}
+
+/// The outputs that must hold `plan`, which is in every output: those that hold anything, if it took anything.
+fn holders(plan: &BatchPlan, outputs: &[Remembered]) -> Vec<OutputId> {
+    let used = outputs.iter().filter(|output| !plan.is_empty() && !output.held.partitions.is_empty());
+    used.map(|output| output.id.clone()).collect()
+}
+
+/// The plan that outputs know and the journal does not, if there is one; and that they hold what the journal says.
+fn adopted(journal: &Journaled, outputs: &[Remembered]) -> Result<Vec<BatchPlan>> {
     let newest = outputs.iter().filter_map(|output| output.held.newest.as_ref()).max_by_key(|plan| plan.id);
     let adopted = match (&journal.last, newest) {
         (_, None) => None,
@@ -63,17 +246,16 @@ pub fn resume(journal: &Journaled, outputs: &[Remembered]) -> Result<Resume> {
     for output in outputs {
         holds_what_was_committed(journal, output)?;
     }
-    let adopted: Vec<_> = adopted.cloned().into_iter().collect();
-    let rerun = journal.pending.iter().chain(&adopted).cloned().collect();
-    let held = outputs.iter().map(|output| (output.id.clone(), output.held.partitions.clone())).collect();
-    Ok(Resume { job, adopted, rerun, held })
+    Ok(adopted.cloned().into_iter().collect())
 }
 
-/// A new journal takes the job's name from the outputs; an old one must be theirs.
-fn one_job(journal: &Journaled, outputs: &[Remembered]) -> Result<JobId> {
+/// A new journal takes the job's name from the outputs, or from the newest checkpoint; an old one must be theirs.
+fn one_job(journal: &Journaled, outputs: &[Remembered], checkpointed: Option<&JobId>) -> Result<JobId> {
     let mut owned = outputs.iter().filter_map(|output| Some((output, output.held.job.as_ref()?)));
     if journal.last.is_none() {
-        let Some((first, job)) = owned.next() else { return Ok(journal.job.clone()) };
+        let Some((first, job)) = owned.next() else {
+            return Ok(checkpointed.unwrap_or(&journal.job).clone());
+        };
         return match owned.find(|(_, other)| *other != job) {
             None => Ok(job.clone()),
             Some((other, _)) => Err(Error::reconfigure(format!(
@@ -105,7 +287,7 @@ fn adopt<'a>(journal: &Journaled, last: &BatchPlan, newest: &'a BatchPlan) -> Re
             ))),
         };
     }
-    let known = journal.pending.iter().chain([last]).find(|plan| plan.id == newest.id);
+    let known = journal.kept.iter().chain(&journal.pending).chain([last]).find(|plan| plan.id == newest.id);
     match known {
         Some(known) if known != newest => Err(Error::data_lost(format!(
             "batch {} took other ranges in an output than {} says; restore the checkpoint directory that belongs to the output",
@@ -178,6 +360,9 @@ mod tests {
             job: "job".into(),
             last: (last > 0).then(|| plan(last)),
             pending: pending.iter().copied().map(plan).collect(),
+            committed: (committed > 0).then_some(BatchId(committed)),
+            kept: Vec::new(),
+            state_from: None,
             outputs: BTreeMap::from([("counts".into(), (committed > 0).then_some(BatchId(committed)))]),
             place: "the checkpoint".to_owned(),
         }
@@ -199,11 +384,11 @@ mod tests {
     }
 
     fn rerun(journal: &Journaled, held: &[u64]) -> Vec<u64> {
-        resume(journal, &[output(held)]).unwrap().rerun.iter().map(|plan| plan.id.0).collect()
+        resume(journal, &[output(held)], None).unwrap().rerun.iter().map(|plan| plan.id.0).collect()
     }
 
     fn refusal(journal: &Journaled, outputs: &[Remembered]) -> String {
-        let error = resume(journal, outputs).unwrap_err();
+        let error = resume(journal, outputs, None).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::DataLost | ErrorKind::Reconfigure), "{error}");
         error.to_string()
     }
@@ -220,13 +405,13 @@ mod tests {
 
     #[test]
     fn a_database_alone_knows_the_batch_to_run_again() {
-        let resume = resume(&journal(&[], 0, 0), &[output(&[7, 6])]).unwrap();
+        let resume = resume(&journal(&[], 0, 0), &[output(&[7, 6])], None).unwrap();
         assert_eq!((resume.adopted, resume.rerun), (vec![plan(7)], vec![plan(7)]));
     }
 
     #[test]
     fn a_plan_that_only_the_output_has_is_adopted() {
-        let resume = resume(&journal(&[], 4, 4), &[output(&[5, 4])]).unwrap();
+        let resume = resume(&journal(&[], 4, 4), &[output(&[5, 4])], None).unwrap();
         assert_eq!((resume.adopted, resume.rerun), (vec![plan(5)], vec![plan(5)]));
     }
 
@@ -266,6 +451,6 @@ mod tests {
     fn an_output_that_is_new_to_the_job_starts_where_the_job_is() {
         let mut fresh = output(&[]);
         fresh.id = "fresh".into();
-        assert_eq!(resume(&journal(&[6], 6, 5), &[output(&[5]), fresh]).unwrap().rerun, [plan(6)]);
+        assert_eq!(resume(&journal(&[6], 6, 5), &[output(&[5]), fresh], None).unwrap().rerun, [plan(6)]);
     }
 }

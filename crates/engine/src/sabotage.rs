@@ -12,6 +12,11 @@ pub(crate) fn journal_late() -> bool {
     asked("journal_late")
 }
 
+/// Whether a checkpoint is published before its batch is in every output.
+pub(crate) fn checkpoint_early() -> bool {
+    asked("checkpoint_early")
+}
+
 /// The plan as it is run: each range that takes anything begins one position early, when asked.
 pub(crate) fn off_by_one(plan: &Arc<BatchPlan>) -> Arc<BatchPlan> {
     if !asked("off_by_one") {

@@ -1,5 +1,5 @@
-//! An append-only log in numbered segment files. Each segment begins with a head frame that sums up all before it, so a
-//! reader needs the newest segment only.
+//! An append-only log in numbered segment files. Each segment begins with a head frame that sums up all before it, and with
+//! the frames that are kept from it, so a reader needs the newest segment only.
 
 use crate::frame::{self, Found};
 use std::fs::{self, File, OpenOptions};
@@ -12,14 +12,14 @@ const HEADER: [u8; 16] = *b"TIDEGATE LOG 01\n";
 /// Bounds of a log on disk.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLimits {
-    /// A segment that has grown to this size is followed by a new one.
+    /// A segment that has grown by this much is followed by a new one.
     pub segment_bytes: u64,
     /// Older segments kept beside the newest one.
     pub segments_kept: usize,
 }
 
 impl Default for LogLimits {
-    /// Segments of 4 MiB, 16 older ones kept.
+    /// Segments of 4 MiB beside what they begin with, 16 older ones kept.
     fn default() -> Self {
         LogLimits { segment_bytes: 4 * 1024 * 1024, segments_kept: 16 }
     }
@@ -33,6 +33,8 @@ pub struct Log {
     path: PathBuf,
     file: File,
     bytes: u64,
+    /// How many of them the segment began with.
+    begun_with: u64,
     sequence: u64,
     frame: Vec<u8>,
 }
@@ -60,9 +62,18 @@ impl Log {
         if end < bytes.len() {
             file.set_len(end as u64).and_then(|()| file.sync_all()).map_err(|e| unreadable(&path, e))?;
         }
-        let directory = directory.to_owned();
-        let log =
-            Log { directory, limits, segment, path, file, bytes: end as u64, sequence, frame: Vec::new() };
+        let mut log = Log {
+            directory: directory.to_owned(),
+            limits,
+            segment,
+            path,
+            file,
+            bytes: end as u64,
+            begun_with: 0,
+            sequence,
+            frame: Vec::new(),
+        };
+        log.begins_with(&frames[..1]);
         Ok(Some((log, frames)))
     }
 
@@ -72,9 +83,25 @@ impl Log {
     /// `Reconfigure` when it can't be written.
     pub fn create(directory: &Path, limits: LogLimits, head: &[u8]) -> Result<Log> {
         fs::create_dir_all(directory).map_err(|e| unwritable(directory, e))?;
-        let (path, file, bytes) = publish_segment(directory, 1, 0, head)?;
-        let directory = directory.to_owned();
-        Ok(Log { directory, limits, segment: 1, path, file, bytes, sequence: 1, frame: Vec::new() })
+        let (path, file, bytes) = publish_segment(directory, 1, 0, &[head])?;
+        Ok(Log {
+            directory: directory.to_owned(),
+            limits,
+            segment: 1,
+            path,
+            file,
+            bytes,
+            begun_with: bytes,
+            sequence: 1,
+            frame: Vec::new(),
+        })
+    }
+
+    /// Of a log that was opened: these frames, the first of its segment, were written by [`Log::roll`], so they do not count
+    /// to what fills it. Without this only the very first is taken for one of them.
+    pub fn begins_with(&mut self, frames: &[Vec<u8>]) {
+        let bytes = frames.iter().map(|frame| frame::FRAME_HEAD_BYTES + frame.len()).sum::<usize>();
+        self.begun_with = (HEADER.len() + bytes) as u64;
     }
 
     /// Appends a frame. It is durable after the next [`Log::sync`].
@@ -98,21 +125,25 @@ impl Log {
         self.file.sync_data().map_err(|e| unwritable(&self.path, e))
     }
 
-    /// Whether the segment is full; then [`Log::roll`] is due.
+    /// Whether the segment is full; then [`Log::roll`] is due. Only what was appended fills it, and that must be as much as
+    /// the segment began with: else a log that keeps much would be written anew all the time.
     pub fn is_full(&self) -> bool {
-        self.bytes >= self.limits.segment_bytes
+        self.bytes - self.begun_with >= self.limits.segment_bytes.max(self.begun_with)
     }
 
-    /// Begins a new segment with `head` and deletes the oldest beyond the number kept. Durable on return.
+    /// Begins a new segment with `head` and, behind it, the frames that are `kept`, and deletes the oldest segments beyond
+    /// the number kept. Durable on return.
     ///
     /// # Errors
     /// `Reconfigure` when it can't be written; the old segment is then still the newest.
-    pub fn roll(&mut self, head: &[u8]) -> Result<()> {
+    pub fn roll(&mut self, head: &[u8], kept: &[Vec<u8>]) -> Result<()> {
         self.sync()?;
         let next = self.segment + 1;
-        let (path, file, bytes) = publish_segment(&self.directory, next, self.sequence, head)?;
+        let frames: Vec<&[u8]> = std::iter::once(head).chain(kept.iter().map(Vec::as_slice)).collect();
+        let (path, file, bytes) = publish_segment(&self.directory, next, self.sequence, &frames)?;
         (self.segment, self.path, self.file, self.bytes) = (next, path, file, bytes);
-        self.sequence += 1;
+        self.begun_with = bytes;
+        self.sequence += frames.len() as u64;
         let mut old = segments(&self.directory)?;
         old.pop();
         for segment in old.iter().rev().skip(self.limits.segments_kept) {
@@ -163,12 +194,14 @@ fn publish_segment(
     directory: &Path,
     segment: u64,
     sequence: u64,
-    head: &[u8],
+    frames: &[&[u8]],
 ) -> Result<(PathBuf, File, u64)> {
     let path = segment_path(directory, segment);
     let aside = path.with_extension("new");
     let mut bytes = HEADER.to_vec();
-    frame::encode(sequence, head, &mut bytes);
+    for (frame, sequence) in frames.iter().zip(sequence..) {
+        frame::encode(sequence, frame, &mut bytes);
+    }
     let write = || -> io::Result<File> {
         fs::write(&aside, &bytes)?;
         let file = OpenOptions::new().append(true).open(&aside)?;
@@ -290,12 +323,41 @@ mod tests {
             while !log.is_full() {
                 log.append(b"some payload").unwrap();
             }
-            log.roll(format!("head {round}").as_bytes()).unwrap();
+            log.roll(format!("head {round}").as_bytes(), &[]).unwrap();
         }
         log.append(b"last").unwrap();
         log.sync().unwrap();
         assert_eq!(read(dir.path()), ["head 5", "last"]);
         assert_eq!(segments(dir.path()).unwrap(), [4, 5]);
+    }
+
+    #[test]
+    fn frames_that_are_kept_stand_behind_the_head_and_do_not_fill_the_segment() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::create(dir.path(), SMALL, b"head 1").unwrap();
+        let kept = [vec![b'a'; 150], vec![b'b'; 150]];
+        log.roll(b"head 2", &kept).unwrap();
+        let appended = |log: &mut Log| {
+            let mut appended = 0;
+            while !log.is_full() {
+                log.append(&[b'c'; 30]).unwrap();
+                appended += 1;
+            }
+            appended
+        };
+        // As much as the segment began with: 16 + 26 + 2 x 170 bytes.
+        assert_eq!(appended(&mut log), 8);
+        drop(log);
+        let (mut log, frames) = Log::open(dir.path(), SMALL).unwrap().unwrap();
+        assert_eq!((frames[1..3].to_vec(), frames.len()), (kept.to_vec(), 11));
+        assert!(log.is_full());
+        log.begins_with(&frames[..3]);
+        assert!(log.is_full(), "eight frames fill it, as before");
+        log.roll(b"head 3", &kept[..1]).unwrap();
+        log.append(b"next").unwrap();
+        log.sync().unwrap();
+        let expected = ["head 3".to_owned(), "a".repeat(150), "next".to_owned()];
+        assert_eq!(read(dir.path()), expected);
     }
 
     #[test]

@@ -14,6 +14,17 @@ const ALIASES: &[(&str, &str)] = &[
     ("spark.streaming.concurrentJobs", "tidegate.batches_in_flight_max"),
 ];
 
+/// Keys whose values a checkpoint may show. The value of any other may be a secret.
+const SHOWN: &[&str] = &[
+    "tidegate.master",
+    "tidegate.app.name",
+    "tidegate.default.parallelism",
+    "tidegate.batches_in_flight_max",
+    "tidegate.checkpoint.interval_ms",
+    "tidegate.checkpoint.retained",
+    "tidegate.kafka.max_rate_per_partition",
+];
+
 /// Partitions of a shuffle that is not told otherwise. Not the number of workers: results never depend on that.
 const DEFAULT_PARALLELISM: u32 = 4;
 
@@ -22,7 +33,9 @@ const DEFAULT_PARALLELISM: u32 = 4;
 /// Any key can be set; those Tidegate knows are `tidegate.master`, `tidegate.app.name`, `tidegate.default.parallelism`
 /// (partitions of a shuffle, 4), `tidegate.batches_in_flight_max` (1 or 2; 2), `tidegate.retry.pause_ms` (100) and
 /// `tidegate.retry.pause_max_ms` (10,000), `tidegate.signals` (`true`: SIGINT and SIGTERM stop the job gracefully, a second
-/// one at once), and those of the connectors. Spark's names of the same settings are taken too.
+/// one at once), `tidegate.checkpoint.interval_ms` (from one checkpoint of state to the next at least: 10,000, or a batch
+/// where that is longer), `tidegate.checkpoint.retained` (1 to 1000; 3), `tidegate.state.accept_loss` (`false`; `true` has a
+/// job whose state is lost begin with empty state), and those of the connectors. Spark's names of the same settings are taken too.
 #[derive(Clone, Default)]
 pub struct Conf {
     settings: BTreeMap<String, String>,
@@ -81,6 +94,12 @@ impl Conf {
             Ok(partitions) if partitions > 0 => Ok(partitions),
             _ => Err(self.refuse("tidegate.default.parallelism", "a number from 1 to 4294967295")),
         }
+    }
+
+    /// The settings that a checkpoint may show.
+    pub(crate) fn shown(&self) -> BTreeMap<String, String> {
+        let shown = self.settings.iter().filter(|(key, _)| SHOWN.contains(&key.as_str()));
+        shown.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     pub(crate) fn duration_ms(&self, key: &str, default: Duration) -> Result<Duration> {
@@ -176,6 +195,7 @@ mod tests {
             Conf::new().set("spark.streaming.kafka.maxRatePerPartition", "1000").set("password", "hunter2");
         assert_eq!(conf.get("tidegate.kafka.max_rate_per_partition"), Some("1000"));
         assert!(!format!("{conf:?}").contains("hunter2"));
+        assert_eq!(conf.shown(), [("tidegate.kafka.max_rate_per_partition".into(), "1000".into())].into());
     }
 
     #[test]

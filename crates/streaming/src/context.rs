@@ -6,11 +6,12 @@ use crate::{Conf, Data, Error, InputDStream, Master, Result};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tidegate_core::{Delivery, OutputId, Source, StreamId};
+use tidegate_core::{Delivery, OutputId, Source, Storage, StreamId};
 use tidegate_dataflow::{Graph, TimelyRuntimes};
 use tidegate_engine::{
     Clock, Engine, EngineHandle, EngineParts, OutputPart, Settings, Stop, StreamingListener, SystemClock,
 };
+use tidegate_storage::LocalStorage;
 
 /// The entry to a streaming job: makes input streams, runs the batches, stops them. Copies are the same context.
 ///
@@ -34,11 +35,27 @@ pub(crate) struct Shared {
 /// What is set up before the start.
 #[derive(Default)]
 struct Build {
-    checkpoint: Option<PathBuf>,
+    checkpoint: Option<CheckpointPlace>,
     listeners: Vec<Arc<dyn StreamingListener>>,
     inputs: usize,
     /// The shortest time from checkpoint to checkpoint that a stream asked for.
     checkpoint_interval: Option<Duration>,
+}
+
+/// Where journal and checkpoints are.
+enum CheckpointPlace {
+    /// Made at the start if it is missing.
+    Directory(PathBuf),
+    Storage(Arc<dyn Storage>),
+}
+
+impl CheckpointPlace {
+    fn open(&self) -> Result<Arc<dyn Storage>> {
+        match self {
+            CheckpointPlace::Directory(directory) => Ok(Arc::new(LocalStorage::open(directory)?)),
+            CheckpointPlace::Storage(storage) => Ok(storage.clone()),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -103,13 +120,26 @@ impl StreamingContext {
         Ok(ssc)
     }
 
-    /// Keeps the journal of batches in `directory` (on a local disk), which is made at the start if it is missing.
+    /// Keeps the journal of batches, and checkpoints of the state of a job that has any, in `directory` (on a local disk), which
+    /// is made at the start if it is missing.
     ///
     /// # Errors
     /// `Reconfigure` when the context was started.
     pub fn checkpoint(&self, directory: impl AsRef<Path>) -> Result<()> {
         self.refuse_if_started("checkpoint()")?;
-        lock(&self.shared.build).checkpoint = Some(directory.as_ref().to_owned());
+        let directory = directory.as_ref().to_owned();
+        lock(&self.shared.build).checkpoint = Some(CheckpointPlace::Directory(directory));
+        Ok(())
+    }
+
+    /// As [`checkpoint`](StreamingContext::checkpoint), in any storage. On one that is no local directory each batch's plan is
+    /// an object of its own, so a batch takes at least as long as a write there.
+    ///
+    /// # Errors
+    /// `Reconfigure` when the context was started.
+    pub fn checkpoint_on(&self, storage: Arc<dyn Storage>) -> Result<()> {
+        self.refuse_if_started("checkpoint_on()")?;
+        lock(&self.shared.build).checkpoint = Some(CheckpointPlace::Storage(storage));
         Ok(())
     }
 
@@ -218,13 +248,13 @@ impl StreamingContext {
         let parts = self.parts()?;
         self.shared.graph.freeze();
         self.warn_of_weak_outputs(&parts);
-        let checkpoint = parts.settings.checkpoint.clone();
+        let checkpoint = parts.settings.storage.clone();
         let engine = Engine::start(parts)?;
         log::info!(
             "\"{}\" started: batches of {:?}, checkpoint {}",
             self.shared.conf.app_name(),
             self.shared.interval,
-            checkpoint.map_or_else(|| "none".to_owned(), |directory| directory.display().to_string())
+            checkpoint.map_or_else(|| "none".to_owned(), |storage| storage.describe())
         );
         *lifecycle = Lifecycle::Active(Arc::new(engine));
         drop(lifecycle);
@@ -239,7 +269,13 @@ impl StreamingContext {
         let Master::Local { workers } = conf.master()?;
         let build = lock(build);
         let mut settings = Settings::new(conf.app_name(), *interval);
-        settings.checkpoint = build.checkpoint.clone();
+        settings.storage = build.checkpoint.as_ref().map(CheckpointPlace::open).transpose()?;
+        settings.checkpoint_interval =
+            conf.duration_ms("tidegate.checkpoint.interval_ms", settings.checkpoint_interval)?;
+        settings.checkpoints_retained =
+            conf.number("tidegate.checkpoint.retained", 3)?.clamp(1, 1000) as usize;
+        settings.state_loss_accepted = conf.flag("tidegate.state.accept_loss", false)?;
+        settings.settings_shown = conf.shown();
         settings.batches_in_flight_max =
             conf.number("tidegate.batches_in_flight_max", 2)?.clamp(1, 2) as usize;
         settings.retry_pause = conf.duration_ms("tidegate.retry.pause_ms", settings.retry_pause)?;

@@ -56,4 +56,6 @@ pub use tidegate_core::{
 pub use tidegate_dataflow::ops::State;
 pub use tidegate_dataflow::ops::StaticPairs;
 pub use tidegate_dataflow::{Data, Difference, ExchangeData, Partitioner, StateDescription, Upgrade};
-pub use tidegate_engine::{BatchInfo, Clock, ManualClock, StageTimes, Stop, StreamingListener, SystemClock};
+pub use tidegate_engine::{
+    BatchInfo, CheckpointInfo, Clock, ManualClock, StageTimes, Stop, StreamingListener, SystemClock,
+};

@@ -229,7 +229,7 @@ prop_compose! {
         backwards: bool,
         records_max in 1u64..6,
     ) -> Shape {
-        Shape { outputs, writers, in_flight, prepares_late, backwards, records_max }
+        Shape { outputs, writers, in_flight, prepares_late, backwards, records_max, ..Shape::PLAIN }
     }
 }
 

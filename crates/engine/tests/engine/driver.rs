@@ -132,7 +132,7 @@ fn a_late_report_of_an_older_epoch_means_nothing() {
 
 #[test]
 fn a_failure_that_does_not_pass_stops_the_job_with_that_error_and_listeners_are_told() {
-    for kind in [ErrorKind::Reconfigure, ErrorKind::DataLost, ErrorKind::UserCode, ErrorKind::Bug] {
+    for kind in [ErrorKind::Reconfigure, ErrorKind::DataLost, ErrorKind::Bug] {
         let script = started(&Opening::default());
         script.advance(1);
         script.failed(1, Error::new(kind, "no such table"));

@@ -4,25 +4,26 @@
 //! Every call the engine makes is a numbered step. At any of them the process can die (nothing is done from then
 //! on, and what the disk held is kept) or the outer system can fail.
 
-use std::collections::{BTreeMap, VecDeque};
+use crate::fake_runtime::{FakeRuntimes, sums_shape};
+use crate::fake_storage::FakeStorage;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tidegate_core::{
-    BatchId, BatchPlan, BatchReport, Delivery, EpochStart, Error, ErrorKind, Held, JobId, OutputContext,
-    OutputId, PartitionId, Planner, RecordAges, Result, Runtime, RuntimeEvent, RuntimeFactory, SourcePlan,
-    SourceRange,
+    BatchId, BatchPlan, Delivery, Error, ErrorKind, Held, JobId, OutputContext, OutputId, PartitionId,
+    Planner, Result, SourcePlan, SourceRange,
 };
 use tidegate_engine::{
-    BatchInfo, Engine, EngineParts, Journal, ManualClock, OutputPart, Settings, Stop, StreamingListener,
+    BatchInfo, Engine, EngineParts, ManualClock, OutputPart, Publishing, Settings, Stop, StreamingListener,
 };
 
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Partitions of each output, whatever the number of its writers.
-const OUTPUT_PARTITIONS: u32 = 2;
+pub(crate) const OUTPUT_PARTITIONS: u32 = 2;
 
 /// How a job is put together.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,20 @@ pub(crate) struct Shape {
     pub(crate) backwards: bool,
     /// Records that a batch takes of each partition at most.
     pub(crate) records_max: u64,
+    /// Batches from one checkpoint of the running sums to the next; 0: no state.
+    pub(crate) every: u32,
+    /// Checkpoints that are kept.
+    pub(crate) retained: usize,
+    /// A snapshot is reported only with the next batch.
+    pub(crate) snapshots_late: bool,
+    /// The storage is no local directory.
+    pub(crate) objects: bool,
+    /// Its promise of exclusive creation can't be relied on.
+    pub(crate) weak: bool,
+    /// Checkpoints are published on a thread of their own, so that no two runs take the same steps.
+    pub(crate) background: bool,
+    /// Lost state is accepted.
+    pub(crate) accept_loss: bool,
 }
 
 impl Shape {
@@ -49,26 +64,43 @@ impl Shape {
         prepares_late: false,
         backwards: false,
         records_max: 2,
+        every: 0,
+        retained: 2,
+        snapshots_late: false,
+        objects: false,
+        weak: false,
+        background: false,
+        accept_loss: false,
     };
 }
 
-/// What outlives a process: the source and the outputs.
+/// A running sum for each key, which is the record modulo 3.
+pub(crate) type Sums = BTreeMap<u64, u64>;
+
+pub(crate) fn key_of(record: u64) -> u64 {
+    record % 3
+}
+
+/// What outlives a process: the source, the outputs and the objects of the storage.
 pub(crate) struct World {
-    source: Mutex<Vec<Vec<u64>>>,
-    stores: Vec<Mutex<Store>>,
+    pub(crate) source: Mutex<Vec<Vec<u64>>>,
+    pub(crate) stores: Vec<Mutex<Store>>,
+    pub(crate) objects: Mutex<BTreeMap<String, Vec<u8>>>,
     /// What must never happen and did.
     violations: Mutex<Vec<String>>,
+    /// Whether the state of each batch is checked; not after a loss was accepted.
+    pub(crate) sums_known: Mutex<bool>,
 }
 
 #[derive(Clone, Default)]
-struct Store {
-    remembers: bool,
-    openings: u64,
+pub(crate) struct Store {
+    pub(crate) remembers: bool,
+    pub(crate) openings: u64,
     job: Option<JobId>,
-    newest: Option<BatchPlan>,
-    held: BTreeMap<PartitionId, BatchId>,
+    pub(crate) newest: Option<BatchPlan>,
+    pub(crate) held: BTreeMap<PartitionId, BatchId>,
     /// Each commit of a partition, in order.
-    shown: Vec<(BatchId, PartitionId, Vec<u64>)>,
+    pub(crate) shown: Vec<(BatchId, PartitionId, Vec<u64>)>,
 }
 
 impl World {
@@ -78,7 +110,9 @@ impl World {
         Arc::new(World {
             source: Mutex::new(source),
             stores: (0..outputs).map(store).collect(),
+            objects: Mutex::default(),
             violations: Mutex::default(),
+            sums_known: Mutex::new(true),
         })
     }
 
@@ -88,7 +122,9 @@ impl World {
         Arc::new(World {
             source: Mutex::new(lock(&self.source).clone()),
             stores,
+            objects: Mutex::new(lock(&self.objects).clone()),
             violations: Mutex::default(),
+            sums_known: Mutex::new(*lock(&self.sums_known)),
         })
     }
 
@@ -99,9 +135,34 @@ impl World {
         source[0].push(1000 + count as u64);
     }
 
-    fn through(&self, plan: &SourcePlan) -> bool {
+    pub(crate) fn through(&self, plan: &SourcePlan) -> bool {
         let source = lock(&self.source);
         plan.ranges.iter().zip(source.iter()).all(|(range, records)| range.until == records.len() as u64)
+    }
+
+    /// The sums when every batch up to that of `plan` has been run once.
+    pub(crate) fn sums_after(&self, plan: &SourcePlan) -> Sums {
+        let mut sums = Sums::new();
+        for (range, records) in plan.ranges.iter().zip(lock(&self.source).iter()) {
+            for record in &records[..range.until as usize] {
+                *sums.entry(key_of(*record)).or_default() += record;
+            }
+        }
+        sums
+    }
+
+    /// Whether every partition of every output was shown all batches up to `batch`.
+    pub(crate) fn has_committed(&self, batch: BatchId) -> bool {
+        self.stores.iter().all(|store| {
+            let store = lock(store);
+            let shown = |id, partition| store.shown.iter().any(|(b, p, _)| (b.0, p.0) == (id, partition));
+            (1..=batch.0).all(|id| (0..OUTPUT_PARTITIONS).all(|partition| shown(id, partition)))
+        })
+    }
+
+    /// Paths of the objects below `folder`, oldest first.
+    pub(crate) fn paths(&self, folder: &str) -> Vec<String> {
+        lock(&self.objects).keys().filter(|path| path.starts_with(folder)).cloned().collect()
     }
 
     /// Every record is in every output that remembers, once, and all outputs were given the same batches. With
@@ -181,6 +242,7 @@ pub(crate) enum Ended {
     Failed(Error),
 }
 
+#[derive(PartialEq, Eq)]
 enum Told {
     AllCommitted,
     Died,
@@ -188,22 +250,33 @@ enum Told {
 }
 
 /// One process.
-struct Life {
-    world: Arc<World>,
-    shape: Shape,
-    clock: ManualClock,
-    checkpoint: Option<PathBuf>,
-    state: Mutex<LifeState>,
+pub(crate) struct Life {
+    pub(crate) world: Arc<World>,
+    pub(crate) shape: Shape,
+    pub(crate) clock: ManualClock,
+    pub(crate) checkpoint: Option<PathBuf>,
+    pub(crate) state: Mutex<LifeState>,
     tell: Mutex<Sender<Told>>,
 }
 
 #[derive(Default)]
-struct LifeState {
+pub(crate) struct LifeState {
     steps: usize,
     fault: Option<(usize, Fault)>,
-    epochs: u64,
+    pub(crate) epochs: u64,
     dead: bool,
     wreck: Wreck,
+    /// What was told of damaged checkpoints.
+    damaged: Vec<String>,
+    /// Batches that were run, in order.
+    pub(crate) run: Vec<u64>,
+}
+
+/// What a process did, as far as tests ask.
+#[derive(Debug, Default)]
+pub(crate) struct Deeds {
+    pub(crate) damaged: Vec<String>,
+    pub(crate) run: Vec<u64>,
 }
 
 /// Runs the job until everything in the source is committed, or until `fault` ends it.
@@ -213,6 +286,16 @@ pub(crate) fn live(
     checkpoint: Option<&Path>,
     fault: Option<(usize, Fault)>,
 ) -> Ended {
+    live_and_tell(world, shape, checkpoint, fault).0
+}
+
+/// As [`live`], with what the process did.
+pub(crate) fn live_and_tell(
+    world: &Arc<World>,
+    shape: Shape,
+    checkpoint: Option<&Path>,
+    fault: Option<(usize, Fault)>,
+) -> (Ended, Deeds) {
     let (tell, told) = channel();
     let clock = ManualClock::at(1_000_000 * (lives(world) + 1));
     let life = Arc::new(Life {
@@ -225,20 +308,19 @@ pub(crate) fn live(
     });
     let engine = match Engine::start(life.parts(checkpoint)) {
         Ok(engine) => engine,
-        Err(error) => return life.ended(Err(error)),
+        Err(error) => return (life.ended(Err(error)), life.deeds()),
     };
     clock.advance(INTERVAL);
-    let result = match told.recv().unwrap() {
-        Told::AllCommitted => {
-            engine.stop(Stop::Gracefully);
-            engine.await_end(None).unwrap()
-        }
-        Told::Stopped => engine.await_end(None).unwrap(),
-        Told::Died => Ok(()),
-    };
+    let mut next = told.recv().unwrap();
+    if next == Told::AllCommitted {
+        engine.stop(Stop::Gracefully);
+        // What is left is the last checkpoint.
+        next = told.iter().find(|told| *told != Told::AllCommitted).unwrap();
+    }
+    let result = if next == Told::Stopped { engine.await_end(None).unwrap() } else { Ok(()) };
     drop(engine);
     drop::<Receiver<_>>(told);
-    life.ended(result)
+    (life.ended(result), life.deeds())
 }
 
 /// The clock of each process begins after that of the one before.
@@ -273,7 +355,16 @@ pub(crate) fn directory() -> tempfile::TempDir {
 impl Life {
     fn parts(self: &Arc<Self>, checkpoint: Option<&Path>) -> EngineParts {
         let mut settings = Settings::new("fake", INTERVAL);
-        settings.checkpoint = checkpoint.map(Path::to_owned);
+        let storage = FakeStorage::new(self.clone());
+        settings.storage = checkpoint.map(|_| Arc::new(storage) as _);
+        settings.publishing =
+            if self.shape.background { Publishing::InBackground } else { Publishing::Inline };
+        if self.shape.every > 0 {
+            settings.states = vec![sums_shape()];
+            settings.checkpoint_interval = INTERVAL * self.shape.every;
+            settings.checkpoints_retained = self.shape.retained;
+            settings.state_loss_accepted = self.shape.accept_loss;
+        }
         settings.batches_in_flight_max = self.shape.in_flight;
         settings.retry_pause = Duration::ZERO;
         let positions = vec![0; lock(&self.world.source).len()];
@@ -281,7 +372,7 @@ impl Life {
             settings,
             planners: vec![("lines".into(), Box::new(FakePlanner { life: self.clone(), positions }))],
             outputs: (0..self.world.stores.len()).map(|place| self.output(place)).collect(),
-            runtimes: Box::new(FakeRuntimes { life: self.clone() }),
+            runtimes: Box::new(FakeRuntimes::new(self.clone())),
             clock: Arc::new(self.clock.clone()),
             listeners: vec![self.clone()],
         }
@@ -311,7 +402,7 @@ impl Life {
     }
 
     /// One step of the process; an error when it ends here or has ended.
-    fn step(&self) -> Result<()> {
+    pub(crate) fn step(&self) -> Result<()> {
         let mut state = lock(&self.state);
         state.steps += 1;
         if state.steps == 1 {
@@ -331,18 +422,19 @@ impl Life {
         }
     }
 
-    fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         lock(&self.state).dead
     }
 
-    fn journal(&self) -> Vec<u8> {
-        self.checkpoint
-            .as_deref()
-            .map_or_else(Vec::new, |directory| fs::read(newest_segment(directory)).unwrap())
+    pub(crate) fn journal(&self) -> Vec<u8> {
+        match &self.checkpoint {
+            Some(directory) if !self.shape.objects => fs::read(newest_segment(directory)).unwrap(),
+            _ => Vec::new(),
+        }
     }
 
     /// The engine can't be here before what it has written is durable.
-    fn synced(&self) {
+    pub(crate) fn synced(&self) {
         let length = self.journal().len();
         lock(&self.state).wreck.synced = length;
     }
@@ -351,8 +443,13 @@ impl Life {
         let _ = lock(&self.tell).send(told);
     }
 
-    fn violation(&self, text: String) {
+    pub(crate) fn violation(&self, text: String) {
         lock(&self.world.violations).push(text);
+    }
+
+    fn deeds(&self) -> Deeds {
+        let LifeState { damaged, run, .. } = &*lock(&self.state);
+        Deeds { damaged: damaged.clone(), run: run.clone() }
     }
 
     fn ended(&self, result: Result<()>) -> Ended {
@@ -372,10 +469,12 @@ impl StreamingListener for Life {
         }
     }
 
-    fn on_stopped(&self, error: Option<&str>) {
-        if error.is_some() {
-            self.tell(Told::Stopped);
-        }
+    fn on_checkpoint_damaged(&self, what: &str) {
+        lock(&self.state).damaged.push(what.to_owned());
+    }
+
+    fn on_stopped(&self, _: Option<&str>) {
+        self.tell(Told::Stopped);
     }
 }
 
@@ -417,167 +516,14 @@ impl Planner for FakePlanner {
     }
 }
 
-struct FakeRuntimes {
-    life: Arc<Life>,
-}
-
-impl RuntimeFactory for FakeRuntimes {
-    fn start(&mut self, start: EpochStart) -> Result<Box<dyn Runtime>> {
-        self.life.synced();
-        lock(&self.life.state).epochs = start.epoch;
-        self.life.step()?;
-        let openings = self.life.world.stores.iter().map(|store| lock(store).openings).collect();
-        let (life, over) = (self.life.clone(), false);
-        Ok(Box::new(FakeRuntime { life, start, openings, over, prepared: None, waiting: VecDeque::new() }))
-    }
-}
-
-/// Rows of a batch by output partition.
-type Rows = BTreeMap<PartitionId, Vec<u64>>;
-
-struct FakeRuntime {
-    life: Arc<Life>,
-    start: EpochStart,
-    openings: Vec<u64>,
-    over: bool,
-    prepared: Option<(Arc<BatchPlan>, Rows)>,
-    waiting: VecDeque<(Arc<BatchPlan>, Rows)>,
-}
-
-impl Runtime for FakeRuntime {
-    fn run(&mut self, plan: Arc<BatchPlan>) {
-        let result = self.process(plan);
-        self.end_on(result);
-    }
-
-    fn commit(&mut self, batch: BatchId) {
-        let result = self.commit_everywhere(batch);
-        self.end_on(result);
-    }
-
-    fn snapshot(&mut self, _: BatchId) {}
-}
-
-impl FakeRuntime {
-    fn end_on(&mut self, result: Result<()>) {
-        if let Err(error) = result
-            && !std::mem::replace(&mut self.over, true)
-            && !self.life.is_dead()
-        {
-            (self.start.events)(RuntimeEvent::Failed(error));
-        }
-    }
-
-    fn process(&mut self, plan: Arc<BatchPlan>) -> Result<()> {
-        if self.over {
-            return Ok(());
-        }
-        self.prepare_next()?;
-        self.life.step()?;
-        let mut rows: Rows =
-            (0..OUTPUT_PARTITIONS).map(|partition| (PartitionId(partition), vec![])).collect();
-        let mut records = 0;
-        for (range, partition) in plan.sources[0].ranges.iter().zip(lock(&self.life.world.source).iter()) {
-            for record in &partition[range.from as usize..range.until as usize] {
-                records += 1;
-                let to = PartitionId((record % u64::from(OUTPUT_PARTITIONS)) as u32);
-                rows.entry(to).or_default().push(*record);
-            }
-        }
-        self.life.step()?;
-        let report = BatchReport { batch: plan.id, records, ages: RecordAges::default() };
-        (self.start.events)(RuntimeEvent::Processed(report));
-        let held_back = self.held_back(&plan);
-        self.waiting.push_back((plan, rows));
-        if held_back { Ok(()) } else { self.prepare_next() }
-    }
-
-    /// Whether a batch is prepared only once the next is run. There must be a next one.
-    fn held_back(&self, plan: &BatchPlan) -> bool {
-        let Shape { in_flight, prepares_late, .. } = self.life.shape;
-        prepares_late && in_flight > 1 && !self.life.world.through(&plan.sources[0])
-    }
-
-    fn prepare_next(&mut self) -> Result<()> {
-        if self.prepared.is_some() {
-            return Ok(());
-        }
-        let Some((plan, rows)) = self.waiting.pop_front() else { return Ok(()) };
-        for _ in 0..self.openings.len() as u32 * self.life.shape.writers {
-            self.life.step()?;
-        }
-        let batch = plan.id;
-        self.prepared = Some((plan, rows));
-        (self.start.events)(RuntimeEvent::Prepared(batch));
-        Ok(())
-    }
-
-    fn commit_everywhere(&mut self, batch: BatchId) -> Result<()> {
-        if self.over {
-            return Ok(());
-        }
-        let prepared = self.prepared.take().filter(|(plan, _)| plan.id == batch);
-        let (plan, rows) = prepared.ok_or_else(|| Error::bug(format!("batch {batch} was not prepared")))?;
-        self.check_that_the_journal_knows(batch);
-        let mut outputs: Vec<usize> = (0..self.openings.len()).collect();
-        if self.life.shape.backwards {
-            outputs.reverse();
-        }
-        for output in outputs {
-            for writer in 0..self.life.shape.writers {
-                self.life.step()?; // not in yet
-                self.commit_one(output, writer, &plan, &rows)?;
-                self.life.step()?; // in, and nobody was told
-            }
-        }
-        (self.start.events)(RuntimeEvent::Committed(batch));
-        match self.waiting.front() {
-            Some((plan, _)) if !self.held_back(plan) => self.prepare_next(),
-            _ => Ok(()),
-        }
-    }
-
-    fn commit_one(&self, output: usize, writer: u32, plan: &Arc<BatchPlan>, rows: &Rows) -> Result<()> {
-        let mut store = lock(&self.life.world.stores[output]);
-        if store.openings != self.openings[output] {
-            return Err(Error::bug("a writer of an older epoch commits"));
-        }
-        let held = self.start.held.get(&output_id(output));
-        let open = |partition: &PartitionId| {
-            partition.0 % self.life.shape.writers == writer
-                && held.and_then(|held| held.get(partition)).is_none_or(|held| *held < plan.id)
-        };
-        for (partition, rows) in rows.iter().filter(|(partition, _)| open(partition)) {
-            store.shown.push((plan.id, *partition, rows.clone()));
-            if store.remembers {
-                store.held.insert(*partition, plan.id);
-                store.newest = Some(BatchPlan::clone(plan));
-            }
-        }
-        Ok(())
-    }
-
-    /// The plan must be on the disk before anything of the batch is seen.
-    fn check_that_the_journal_knows(&self, batch: BatchId) {
-        if self.life.checkpoint.is_none() {
-            return;
-        }
-        let copy = checkpoint_with(&self.life.journal());
-        let journal = Journal::open(copy.path(), "fake", &"copy".into(), "the test").unwrap();
-        if journal.last().is_none_or(|last| last.id < batch) {
-            self.life.violation(format!("batch {batch} is committed and the journal does not know it"));
-        }
-    }
-}
-
-fn output_id(place: usize) -> OutputId {
+pub(crate) fn output_id(place: usize) -> OutputId {
     OutputId(format!("output-{place}"))
 }
 
-fn dead() -> Error {
+pub(crate) fn dead() -> Error {
     Error::data_lost("the process is dead")
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap()
 }

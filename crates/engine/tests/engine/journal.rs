@@ -4,14 +4,18 @@ use crate::fake::{checkpoint_with, directory, first_segment};
 use proptest::prelude::*;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use tidegate_core::{
-    BatchId, BatchPlan, BatchTime, ErrorKind, OutputId, Result, SourcePlan, SourceRange, StreamId,
+    BatchId, BatchPlan, BatchTime, ErrorKind, OutputId, Result, SourcePlan, SourceRange, Storage, StreamId,
 };
 use tidegate_engine::{Journal, Journaled};
-use tidegate_storage::{Log, LogLimits};
+use tidegate_storage::{LocalStorage, Log, LogLimits};
 
 /// Written by the first version. A later version must read it as long as it reads format 1.
 const FORMAT_1: &[u8] = include_bytes!("../fixtures/journal-format-1.log");
+
+/// Written by the first version that keeps plans for state: a segment that begins with two of them.
+const FORMAT_2: &[u8] = include_bytes!("../fixtures/journal-format-2.log");
 
 fn plan(id: u64) -> BatchPlan {
     let ranges = vec![
@@ -28,8 +32,12 @@ fn plan(id: u64) -> BatchPlan {
     }
 }
 
+fn local(directory: &Path) -> Arc<dyn Storage> {
+    Arc::new(LocalStorage::open(directory).unwrap())
+}
+
 fn open(directory: &Path) -> Result<Journal> {
-    Journal::open(directory, "word count", &"5a9e".into(), "process 42 (word count)")
+    Journal::open(&local(directory), "word count", &"5a9e".into(), "process 42 (word count)")
 }
 
 /// Two batches committed, a third and a fourth planned.
@@ -70,14 +78,57 @@ fn what_was_recorded_is_known_to_the_next_process() {
 }
 
 #[test]
-fn a_journal_of_format_1_is_read_and_its_bytes_are_those_of_the_fixture() {
+fn a_journal_of_format_1_is_read_and_gone_on_with() {
     let dir = checkpoint_with(FORMAT_1);
-    assert_written(&open(dir.path()).unwrap().journaled());
+    let mut journal = open(dir.path()).unwrap();
+    assert_written(&journal.journaled());
+    journal.planned(&plan(5)).unwrap();
+    journal.sync().unwrap();
+    drop(journal);
+    assert_eq!(open(dir.path()).unwrap().journaled().last, Some(plan(5)));
+}
+
+/// Three more batches than in [`written`]; the second is the oldest that is kept when the segment is begun, the last is
+/// committed in it.
+fn kept(directory: &Path) {
+    written(directory);
+    let mut journal = open(directory).unwrap();
+    journal.keep_after(Some(BatchId(1))).unwrap();
+    journal.committed(BatchId(3)).unwrap();
+    journal.state_begins(BatchId(1)).unwrap();
+    journal.planned(&plan(5)).unwrap();
+    journal.committed(BatchId(4)).unwrap();
+    journal.sync().unwrap();
+}
+
+fn assert_kept(journaled: &Journaled) {
+    assert_eq!(journaled.kept, [plan(2), plan(3), plan(4)]);
+    assert_eq!((&journaled.pending[..], &journaled.last), (&[plan(5)][..], &Some(plan(5))));
+    assert_eq!((journaled.committed, journaled.state_from), (Some(BatchId(4)), Some(BatchId(1))));
+}
+
+#[test]
+fn plans_that_state_needs_outlive_the_segment_they_were_written_in() {
     let dir = directory();
-    written(dir.path());
-    let bytes = fs::read(first_segment(dir.path())).unwrap();
+    kept(dir.path());
+    let mut journal = open(dir.path()).unwrap();
+    assert_kept(&journal.journaled());
+    journal.keep_after(Some(BatchId(3))).unwrap();
+    assert_eq!(journal.journaled().kept, [plan(4)]);
+    journal.keep_after(None).unwrap();
+    journal.committed(BatchId(5)).unwrap();
+    assert_eq!(journal.journaled().kept, [], "a job without state keeps nothing");
+}
+
+#[test]
+fn a_journal_of_format_2_is_read_and_its_bytes_are_those_of_the_fixture() {
+    let dir = checkpoint_with(FORMAT_2);
+    assert_kept(&open(dir.path()).unwrap().journaled());
+    let dir = directory();
+    kept(dir.path());
+    let bytes = fs::read(dir.path().join("journal/000000000002.log")).unwrap();
     assert!(
-        bytes == FORMAT_1,
+        bytes == FORMAT_2,
         "the bytes of the journal have changed: that is a new format, with a fixture of its own, and docs/formats.md says so:\n{}",
         String::from_utf8_lossy(&bytes)
     );
@@ -87,7 +138,7 @@ fn a_journal_of_format_1_is_read_and_its_bytes_are_those_of_the_fixture() {
 fn the_checkpoint_of_another_application_is_refused() {
     let dir = directory();
     written(dir.path());
-    let other = Journal::open(dir.path(), "page views", &"new".into(), "process 43");
+    let other = Journal::open(&local(dir.path()), "page views", &"new".into(), "process 43");
     assert_eq!(
         refusal(other, ErrorKind::Reconfigure),
         format!(
@@ -127,12 +178,12 @@ fn a_job_may_have_new_inputs_and_other_outputs() {
 #[test]
 fn a_journal_of_a_later_format_is_refused() {
     let dir = directory();
-    let head = r#"{"head":{"format":2,"job":"5a9e","app":"word count","last":null,"pending":[],"committed":null,"streams":[],"outputs":{}}}"#;
+    let head = r#"{"head":{"format":3,"job":"5a9e","app":"word count","last":null,"pending":[],"committed":null,"streams":[],"outputs":{}}}"#;
     Log::create(&dir.path().join("journal"), LogLimits::default(), head.as_bytes()).unwrap();
     assert_eq!(
         refusal(open(dir.path()), ErrorKind::Reconfigure),
         format!(
-            "{}: written in format 2, this version reads format 1; use the version that wrote it",
+            "{}: written in format 3, this version reads formats 1 to 2; use the version that wrote it",
             first_segment(dir.path()).display()
         )
     );

@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // what is not there fails the test
 
+mod careful;
+mod checkpoints;
 mod crash;
 mod driver;
 mod fake;
+mod fake_runtime;
+mod fake_storage;
 mod full_disk;
 mod journal;
 mod scripted;
+mod state_crash;

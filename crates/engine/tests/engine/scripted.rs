@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidegate_core::{
     BatchId, BatchPlan, BatchReport, Delivery, EpochStart, Error, Held, Planner, RecordAges, Result, Runtime,
-    RuntimeEvent, RuntimeFactory, SourcePlan, SourceRange, StreamId,
+    RuntimeEvent, RuntimeFactory, SourcePlan, SourceRange, StateCheckpoint, StateShape, Storage, StreamId,
 };
 use tidegate_engine::{
-    BatchInfo, Engine, EngineHandle, EngineParts, ManualClock, OutputPart, Settings, StreamingListener,
+    BatchInfo, CheckpointInfo, Engine, EngineHandle, EngineParts, ManualClock, OutputPart, Publishing,
+    Settings, StreamingListener,
 };
+use tidegate_storage::LocalStorage;
 
 /// What the engine asks of its runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,7 @@ pub(crate) enum Order {
     /// Run a batch of this number and time in seconds.
     Run(u64, u64),
     Commit(u64),
+    Snapshot(u64),
     /// The epoch of that number is over.
     Over(u64),
 }
@@ -31,6 +34,8 @@ pub(crate) enum Told {
     /// This batch is committed; whether it was run again.
     Completed(u64, bool),
     Retry(String),
+    Checkpoint(CheckpointInfo),
+    Damaged(String),
     Stopped(Option<String>),
 }
 
@@ -45,6 +50,15 @@ pub(crate) struct Script {
     committed: Receiver<(StreamId, SourcePlan)>,
     plans: Arc<Mutex<Vec<Arc<BatchPlan>>>>,
     reports: Arc<Mutex<Vec<Report>>>,
+    starts: Arc<Mutex<Vec<Start>>>,
+}
+
+/// How an epoch was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) committed: u64,
+    pub(crate) restored: Option<u64>,
+    pub(crate) careful: bool,
 }
 
 /// What a script starts with.
@@ -58,6 +72,12 @@ pub(crate) struct Opening<'a> {
     pub(crate) suffix: String,
     pub(crate) second: u64,
     pub(crate) panics: bool,
+    /// In place of a checkpoint directory.
+    pub(crate) storage: Option<Arc<dyn Storage>>,
+    pub(crate) states: Vec<StateShape>,
+    /// Batches from one checkpoint to the next.
+    pub(crate) every: u32,
+    pub(crate) publishing: Publishing,
 }
 
 impl Default for Opening<'_> {
@@ -70,6 +90,10 @@ impl Default for Opening<'_> {
             suffix: "-0".to_owned(),
             second: 100,
             panics: false,
+            storage: None,
+            states: Vec::new(),
+            every: 1,
+            publishing: Publishing::InBackground,
         }
     }
 }
@@ -77,12 +101,16 @@ impl Default for Opening<'_> {
 impl Script {
     pub(crate) fn start(opening: &Opening<'_>) -> Result<Script> {
         let mut settings = Settings::new("scripted", INTERVAL);
-        settings.checkpoint = opening.checkpoint.map(Path::to_owned);
+        let local = opening.checkpoint.map(|directory| LocalStorage::open(directory).unwrap());
+        settings.storage = local.map(|local| Arc::new(local) as _).or(opening.storage.clone());
+        settings.publishing = opening.publishing;
+        settings.states = opening.states.clone();
+        settings.checkpoint_interval = INTERVAL * opening.every;
         settings.batches_in_flight_max = opening.in_flight;
         settings.retry_pause = opening.retry_pause;
         settings.retry_pause_max = opening.retry_pause;
         let ((order, orders), (tell, told), (commit, committed)) = (channel(), channel(), channel());
-        let (plans, reports) = (Arc::default(), Arc::default());
+        let (plans, reports, starts) = (Arc::default(), Arc::default(), Arc::default());
         let clock = ManualClock::at(opening.second * 1000);
         let planner = |name: &&str| {
             let planner = OneByOne {
@@ -100,7 +128,12 @@ impl Script {
             delivery: Delivery::AtLeastOnce,
             open: Arc::new(|_| Ok(Held::default())),
         };
-        let runtimes = Played { order, plans: Arc::clone(&plans), reports: Arc::clone(&reports) };
+        let runtimes = Played {
+            order,
+            plans: Arc::clone(&plans),
+            reports: Arc::clone(&reports),
+            starts: Arc::clone(&starts),
+        };
         let engine = Engine::start(EngineParts {
             settings,
             planners: opening.inputs.iter().map(planner).collect(),
@@ -109,7 +142,7 @@ impl Script {
             clock: Arc::new(clock.clone()),
             listeners: vec![Arc::new(Tell(Mutex::new(tell)))],
         })?;
-        Ok(Script { engine, clock, orders, told, committed, plans, reports })
+        Ok(Script { engine, clock, orders, told, committed, plans, reports, starts })
     }
 
     /// The next order.
@@ -136,6 +169,11 @@ impl Script {
         BatchPlan::clone(&self.plans.lock().unwrap()[place])
     }
 
+    /// How the newest epoch was started.
+    pub(crate) fn start_of_epoch(&self) -> Start {
+        self.starts.lock().unwrap().last().unwrap().clone()
+    }
+
     /// Moves the clock by `batches`.
     pub(crate) fn advance(&self, batches: u32) {
         self.clock.advance(INTERVAL * batches);
@@ -158,6 +196,10 @@ impl Script {
 
     pub(crate) fn committed(&self, epoch: usize, batch: u64) {
         self.report(epoch, RuntimeEvent::Committed(BatchId(batch)));
+    }
+
+    pub(crate) fn snapshot_taken(&self, epoch: usize, batch: u64, states: Vec<StateCheckpoint>) {
+        self.report(epoch, RuntimeEvent::Snapshot(BatchId(batch), states));
     }
 
     pub(crate) fn failed(&self, epoch: usize, error: Error) {
@@ -209,12 +251,18 @@ impl Planner for OneByOne {
 
 struct Played {
     order: Sender<Order>,
+    starts: Arc<Mutex<Vec<Start>>>,
     plans: Arc<Mutex<Vec<Arc<BatchPlan>>>>,
     reports: Arc<Mutex<Vec<Report>>>,
 }
 
 impl RuntimeFactory for Played {
     fn start(&mut self, start: EpochStart) -> Result<Box<dyn Runtime>> {
+        self.starts.lock().unwrap().push(Start {
+            committed: start.committed.0,
+            restored: start.restore.map(|checkpoint| checkpoint.batch().0),
+            careful: start.careful,
+        });
         self.reports.lock().unwrap().push(start.events);
         let _ = self.order.send(Order::Epoch(start.epoch, start.first.0));
         Ok(Box::new(Playing { epoch: start.epoch, order: self.order.clone(), plans: self.plans.clone() }))
@@ -237,7 +285,9 @@ impl Runtime for Playing {
         let _ = self.order.send(Order::Commit(batch.0));
     }
 
-    fn snapshot(&mut self, _: BatchId) {}
+    fn snapshot(&mut self, batch: BatchId) {
+        let _ = self.order.send(Order::Snapshot(batch.0));
+    }
 }
 
 impl Drop for Playing {
@@ -261,6 +311,14 @@ impl StreamingListener for Tell {
 
     fn on_retry(&self, error: &str) {
         self.send(Told::Retry(error.to_owned()));
+    }
+
+    fn on_checkpoint(&self, checkpoint: &CheckpointInfo) {
+        self.send(Told::Checkpoint(checkpoint.clone()));
+    }
+
+    fn on_checkpoint_damaged(&self, what: &str) {
+        self.send(Told::Damaged(what.to_owned()));
     }
 
     fn on_stopped(&self, error: Option<&str>) {
