@@ -110,6 +110,10 @@ pub(crate) fn numbered(digits: &str) -> Option<BatchId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidegate_core::{
+        BatchPlan, BatchTime, PartitionId, SourcePlan, SourceRange, StateCheckpoint, StateFile, StateShape,
+    };
+    use tidegate_storage::MemoryStorage;
 
     #[test]
     fn a_path_tells_its_batch_and_a_file_of_another_kind_tells_none() {
@@ -123,5 +127,93 @@ mod tests {
         for other in ["state/sums/readme", "state/sums/12-1", "state/99999999999999999999-1"] {
             assert_eq!(state_batch(other), None, "{other}");
         }
+    }
+
+    /// Written by the first version that has checkpoints.
+    const FORMAT_1: &str = include_str!("../tests/fixtures/checkpoint-format-1.json");
+
+    fn written() -> Checkpoint {
+        let plan = BatchPlan {
+            id: BatchId(7),
+            time: BatchTime(1_700_000_007_000),
+            zero: BatchTime(1_700_000_000_000),
+            sources: vec![SourcePlan {
+                stream: "lines".into(),
+                ranges: vec![SourceRange::new("lines-0", 60, 70)],
+            }],
+        };
+        let shape = StateShape {
+            uid: "totals".into(),
+            operator: "map_with_state".to_owned(),
+            partitions: 4,
+            placement: "hash 1".to_owned(),
+            columns: vec!["key: Utf8".to_owned(), "value: Int64".to_owned()],
+        };
+        let file = StateFile {
+            path: "state/totals/00000000000000000007-1-0.parquet".to_owned(),
+            partition: PartitionId(0),
+            rows: 3,
+            bytes: 517,
+            crc32c: 0xdead_beef,
+            newest_ms: 1_700_000_007_000,
+        };
+        Checkpoint {
+            job: "5a9e".into(),
+            app: "word count".to_owned(),
+            plan,
+            interval_ms: 1000,
+            settings: [("tidegate.master".to_owned(), "local[2]".to_owned())].into(),
+            graph: vec!["input #0".to_owned(), "map_with_state #1".to_owned()],
+            states: vec![StateCheckpoint { shape, files: vec![file] }],
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_the_fixture_of_its_format_and_is_read_from_it() {
+        let storage = MemoryStorage::new();
+        publish(&storage, &written()).unwrap();
+        let bytes = storage.get("checkpoints/00000000000000000007.json").unwrap().unwrap();
+        assert_eq!(String::from_utf8(bytes).unwrap(), FORMAT_1);
+        let Manifests { readable, damaged } = load(&storage).unwrap();
+        assert_eq!((readable, damaged), (vec![Arc::new(written())], vec![]));
+    }
+
+    #[test]
+    fn a_manifest_of_another_batch_than_its_name_says_is_damaged_and_other_files_are_left_alone() {
+        let storage = MemoryStorage::new();
+        let misplaced = manifest_path(BatchId(8));
+        storage.put(&misplaced, FORMAT_1.into()).unwrap();
+        storage.put("checkpoints/notes.txt", b"mine".to_vec()).unwrap();
+        let Manifests { readable, damaged } = load(&storage).unwrap();
+        assert_eq!(readable, []);
+        assert_eq!(damaged, [format!("{misplaced} in memory: is that of batch 7")]);
+    }
+
+    #[test]
+    fn what_is_retired_is_older_than_what_is_retained_and_named_by_none_of_it() {
+        let storage = MemoryStorage::new();
+        let state = |batch: u64, part: u32| format!("state/totals/{batch:020}-1-{part}.parquet");
+        for batch in [3, 5, 7] {
+            storage.put(&manifest_path(BatchId(batch)), Vec::new()).unwrap();
+            storage.put(&state(batch, 0), Vec::new()).unwrap();
+        }
+        // Of a snapshot that was never published, of one under way, and what is nobody's.
+        for path in [state(7, 9), state(8, 0), "state/totals/readme".to_owned()] {
+            storage.put(&path, Vec::new()).unwrap();
+        }
+        let mut older = written();
+        older.plan.id = BatchId(5);
+        older.states[0].files[0].path = state(3, 0);
+        retire(&storage, &[Arc::new(older), Arc::new(written())]).unwrap();
+        let left: Vec<String> = storage.list("").unwrap().into_iter().map(|object| object.path).collect();
+        let expected = [
+            manifest_path(BatchId(5)),
+            manifest_path(BatchId(7)),
+            state(3, 0),
+            state(7, 0),
+            state(8, 0),
+            "state/totals/readme".to_owned(),
+        ];
+        assert_eq!(left, expected);
     }
 }

@@ -453,4 +453,141 @@ mod tests {
         fresh.id = "fresh".into();
         assert_eq!(resume(&journal(&[6], 6, 5), &[output(&[5]), fresh], None).unwrap().rerun, [plan(6)]);
     }
+
+    fn checkpoint(batch: u64) -> Arc<Checkpoint> {
+        Arc::new(Checkpoint {
+            job: "job".into(),
+            app: "app".to_owned(),
+            plan: plan(batch),
+            interval_ms: 100,
+            settings: BTreeMap::new(),
+            graph: Vec::new(),
+            states: Vec::new(),
+        })
+    }
+
+    fn states(checkpoints: &[u64]) -> StateMemory {
+        let checkpoints = checkpoints.iter().copied().map(checkpoint).collect();
+        StateMemory { checkpoints, ..StateMemory::default() }
+    }
+
+    /// A journal of a job with state that keeps the plans after `kept`, and knows those up to `last`.
+    fn keeping(kept: u64, committed: u64, last: u64) -> Journaled {
+        let pending: Vec<u64> = (committed + 1..=last).collect();
+        Journaled {
+            kept: (kept + 1..=committed).map(plan).collect(),
+            state_from: Some(BatchId(1)),
+            ..journal(&pending, last, committed)
+        }
+    }
+
+    fn state_refusal(journal: &Journaled, held: &[u64], states: &StateMemory) -> String {
+        let error = resume(journal, &[output(held)], Some(states)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DataLost, "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn state_starts_from_the_newest_checkpoint_and_every_batch_after_it_is_run_again() {
+        // journal, outputs, checkpoints; restored, run again, known to be in every output
+        for (journal, held, checkpoints, restored, again, committed) in [
+            (keeping(2, 7, 8), &[8, 7][..], &[2, 5][..], Some(5), vec![6, 7, 8], 7),
+            // Stopped as it should: nothing is run again.
+            (keeping(2, 8, 8), &[8, 8], &[2, 8], Some(8), vec![], 8),
+            // The journal lost the record that a batch was committed; its checkpoint knows.
+            (keeping(2, 6, 8), &[8, 7], &[2, 7], Some(7), vec![8], 7),
+            // The newest was damaged.
+            (keeping(2, 7, 7), &[7], &[2], Some(2), vec![3, 4, 5, 6, 7], 7),
+            // None was published yet, or none is left, and the journal has all plans.
+            (keeping(0, 2, 3), &[2], &[], None, vec![1, 2, 3], 2),
+            (keeping(0, 0, 0), &[], &[], None, vec![], 0),
+            // The journal is lost: the checkpoint has its newest plan, or an output has the one after.
+            (journal(&[], 0, 0), &[5], &[5], Some(5), vec![], 5),
+            (journal(&[], 0, 0), &[6, 5], &[2, 5], Some(5), vec![6], 5),
+            // The journal lost its end.
+            (keeping(2, 4, 4), &[6, 5], &[2, 5], Some(5), vec![6], 5),
+        ] {
+            let text = format!("{journal:?}, {held:?}, {checkpoints:?}");
+            let resume = resume(&journal, &[output(held)], Some(&states(checkpoints))).expect(&text);
+            let rerun: Vec<u64> = resume.rerun.iter().map(|plan| plan.id.0).collect();
+            assert_eq!(resume.restore.as_ref().map(|restored| restored.batch().0), restored, "{text}");
+            assert_eq!((&rerun, resume.committed.0), (&again, committed), "{text}");
+            let newest = again.last().copied().or(restored).unwrap_or(0);
+            assert_eq!(resume.first.0, again.first().copied().unwrap_or(newest + 1), "{text}");
+            let journal_is_behind = journal.last.as_ref().is_none_or(|last| Some(last.id.0) < restored);
+            let forward = resume.forward.map(|(plan, _)| plan.id.0);
+            assert_eq!(forward, restored.filter(|_| journal_is_behind), "{text}");
+            assert_eq!((resume.state_from, resume.lost), (Some(BatchId(1)), None), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_job_is_that_of_the_newest_checkpoint_where_nothing_else_knows_it() {
+        let mut fresh = journal(&[], 0, 0);
+        fresh.job = "new".into();
+        assert_eq!(resume(&fresh, &[output(&[])], Some(&states(&[5]))).unwrap().job, "job".into());
+        let mut of_another = output(&[5]);
+        of_another.held.job = Some("other".into());
+        let lost = resume(&fresh, &[of_another], Some(&states(&[5]))).unwrap_err().to_string();
+        assert!(
+            lost.contains("the outputs hold batches of this job, and no checkpoint that is there"),
+            "{lost}"
+        );
+    }
+
+    #[test]
+    fn lost_state_is_refused_with_what_is_lost_and_the_ways_out() {
+        let lost = state_refusal(&keeping(2, 7, 7), &[7], &states(&[]));
+        assert_eq!(
+            lost,
+            "the checkpoint: the state of the job is lost: batches 1 to 2 would have to be run again, and their plans are \
+             gone, and there is no checkpoint; restore the checkpoint from a copy, or set tidegate.state.accept_loss=true to \
+             begin with empty state where the outputs stand"
+        );
+        let lost = state_refusal(&journal(&[], 0, 0), &[5], &states(&[]));
+        assert!(lost.contains("the outputs hold batches of this job, and there is no checkpoint"), "{lost}");
+        let lost = state_refusal(&keeping(6, 7, 7), &[7], &states(&[4]));
+        assert!(lost.contains("batches 5 to 6 would have to be run again"), "{lost}");
+        assert!(lost.contains("and no checkpoint that is there goes far enough"), "{lost}");
+        let damaged = StateMemory { damaged: vec!["x.json: torn".to_owned()], ..states(&[]) };
+        let lost = state_refusal(&keeping(2, 7, 7), &[7], &damaged);
+        assert!(lost.contains("and no checkpoint can be used (x.json: torn)"), "{lost}");
+    }
+
+    #[test]
+    fn accepted_loss_begins_with_empty_state_where_the_outputs_stand_and_never_again_before_that() {
+        let accepting = StateMemory { loss_accepted: true, ..states(&[4]) };
+        let resumed = resume(&keeping(6, 7, 8), &[output(&[8])], Some(&accepting)).unwrap();
+        assert_eq!((resumed.rerun, resumed.restore), (vec![plan(8)], None));
+        assert_eq!(resumed.state_from, Some(BatchId(8)));
+        assert!(resumed.lost.is_some_and(|lost| lost.contains("batches 5 to 6")));
+        // The next start has the plans since then, and does not take the checkpoint from before.
+        let journal = Journaled { state_from: Some(BatchId(8)), ..keeping(7, 9, 9) };
+        let resumed = resume(&journal, &[output(&[9])], Some(&states(&[4]))).unwrap();
+        assert_eq!((resumed.rerun, resumed.restore), (vec![plan(8), plan(9)], None));
+        // What is no loss of state is not accepted with it.
+        let contradiction = resume(&keeping(6, 7, 8), &[output(&[3])], Some(&accepting)).unwrap_err();
+        assert!(contradiction.to_string().contains("should hold every batch up to 7"), "{contradiction}");
+    }
+
+    #[test]
+    fn a_job_that_has_had_no_state_begins_with_it_where_it_stands() {
+        let resumed = resume(&journal(&[5], 5, 4), &[output(&[4])], Some(&states(&[]))).unwrap();
+        assert_eq!((resumed.rerun, resumed.state_from), (vec![plan(5)], Some(BatchId(5))));
+        let resumed = resume(&journal(&[], 5, 5), &[output(&[5])], Some(&states(&[]))).unwrap();
+        assert_eq!((resumed.rerun, resumed.state_from), (vec![], Some(BatchId(6))));
+    }
+
+    #[test]
+    fn a_checkpoint_that_contradicts_journal_or_outputs_is_refused() {
+        let mut other = Checkpoint::clone(&checkpoint(5));
+        other.plan.sources[0].ranges[0].from = 41;
+        let other = StateMemory { checkpoints: vec![Arc::new(other)], ..StateMemory::default() };
+        let refused = state_refusal(&keeping(2, 7, 7), &[7], &other);
+        assert!(refused.starts_with("batch 5 took other ranges in the checkpoint"), "{refused}");
+        let behind = state_refusal(&journal(&[], 0, 0), &[4, 4], &states(&[5]));
+        assert!(behind.contains("should hold every batch up to 5"), "{behind}");
+        let ahead = state_refusal(&journal(&[], 0, 0), &[7, 7], &states(&[5]));
+        assert!(ahead.starts_with("an output holds batch 7, but the checkpoint ends at batch 5"), "{ahead}");
+    }
 }

@@ -11,5 +11,6 @@ mod fake_runtime;
 mod fake_storage;
 mod full_disk;
 mod journal;
+mod journal_objects;
 mod scripted;
 mod state_crash;
