@@ -25,4 +25,4 @@ pub use engine::{Engine, EngineHandle, EngineParts, OpenOutput, OutputPart, Sett
 pub use info::{BatchInfo, CheckpointInfo, StageTimes};
 pub use journal::{Journal, JournalHead};
 pub use listener::{Listeners, StreamingListener};
-pub use recover::{Journaled, Remembered, Resume, StateMemory, resume};
+pub use recover::{Forward, Journaled, Remembered, Resume, StateMemory, resume};
