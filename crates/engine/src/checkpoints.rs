@@ -47,9 +47,17 @@ impl Checkpoints {
     /// Reads what there is in the storage of the job.
     ///
     /// # Errors
-    /// The storage can't be read.
+    /// The storage can't be read; `Reconfigure` when it is that of another application.
     pub(crate) fn load(settings: &Settings, storage: &dyn Storage) -> Result<Checkpoints> {
         let manifest::Manifests { readable, damaged } = manifest::load(storage)?;
+        if let Some(other) = readable.iter().find(|checkpoint| checkpoint.app != settings.app) {
+            return Err(Error::reconfigure(format!(
+                "{} holds a checkpoint of the job \"{}\", not of \"{}\"; give this job a place of its own, or its old name back",
+                storage.describe(),
+                other.app,
+                settings.app
+            )));
+        }
         let loss_accepted = settings.state_loss_accepted;
         Ok(Checkpoints {
             interval: settings.checkpoint_interval,
@@ -78,9 +86,28 @@ impl Checkpoints {
         self.memory.checkpoints.first().map_or(BatchId(0), |oldest| oldest.batch())
     }
 
-    /// An epoch begins; its state starts from `restored`. What was under way ended with the epoch before.
-    pub(crate) fn epoch_begins(&mut self, restored: Option<BatchId>) {
+    /// An epoch of `job` begins, whose state starts from `restored` and was empty before `state_from`. What was under way
+    /// ended with the epoch before; checkpoints of another job, or from before a loss that was accepted, count no more.
+    pub(crate) fn epoch_begins(
+        &mut self,
+        job: &JobId,
+        state_from: Option<BatchId>,
+        restored: Option<BatchId>,
+    ) {
+        let counts = |checkpoint: &Arc<Checkpoint>| {
+            checkpoint.job == *job && state_from.is_none_or(|from| checkpoint.batch().next() >= from)
+        };
+        self.memory.checkpoints.retain(counts);
         (self.under_way, self.processed, self.restored) = (None, None, restored);
+    }
+
+    /// A loss of state is accepted: no checkpoint of `first` or a later batch counts.
+    ///
+    /// # Errors
+    /// The storage is away.
+    pub(crate) fn begin_anew(&mut self, storage: &dyn Storage, first: BatchId) -> Result<()> {
+        self.memory.checkpoints.retain(|checkpoint| checkpoint.batch() < first);
+        manifest::delete_from(storage, first)
     }
 
     /// Whether this epoch starts from a checkpoint.

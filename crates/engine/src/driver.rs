@@ -109,7 +109,7 @@ impl Driver {
         if !self.rerun.is_empty() {
             self.hand_out_next()?;
         }
-        let last = self.journal.journaled().last;
+        let last = self.journal.last().cloned();
         for (stream, planner) in &mut self.planners {
             let source = last.as_ref().and_then(|last| last.source(stream));
             planner.resume(source).map_err(|e| e.context(format!("input {stream}")))?;

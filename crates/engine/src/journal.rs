@@ -6,7 +6,7 @@
 mod disk;
 mod objects;
 
-use crate::recover::Journaled;
+use crate::recover::{Forward, Journaled};
 use disk::Disk;
 use objects::Objects;
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,11 @@ impl Journal {
         self.head.last.as_ref()
     }
 
+    /// Batches up to `batch` that are planned and not said to be in every output.
+    pub(crate) fn pending_up_to(&self, batch: BatchId) -> Vec<BatchId> {
+        self.head.pending.iter().map(|plan| plan.id).filter(|id| *id <= batch).collect()
+    }
+
     /// What is true, for recovery.
     pub fn journaled(&self) -> Journaled {
         Journaled {
@@ -187,12 +192,11 @@ impl Journal {
         self.begin_anew()
     }
 
-    /// The journal goes on after `plan`, which is newer than all it knows and is in every output; `holders` are the outputs
-    /// that certainly hold what it took. Durable on return.
+    /// The journal goes on after a plan that is newer than all it knows and is in every output. Durable on return.
     ///
     /// # Errors
     /// The journal can't be written.
-    pub fn go_forward(&mut self, plan: &BatchPlan, holders: &[OutputId]) -> Result<()> {
+    pub fn go_forward(&mut self, Forward { plan, holders }: &Forward) -> Result<()> {
         let head = &mut self.head;
         head.last = Some(plan.clone());
         head.pending.clear();

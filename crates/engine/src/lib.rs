@@ -26,4 +26,4 @@ pub use info::{BatchInfo, CheckpointInfo, StageTimes};
 pub use journal::{Journal, JournalHead};
 pub use listener::{Listeners, StreamingListener};
 pub use manifest::{checkpoints, newest_checkpoint};
-pub use recover::{Journaled, Remembered, Resume, StateMemory, resume};
+pub use recover::{Forward, Journaled, Remembered, Resume, StateMemory, resume};

@@ -102,6 +102,19 @@ pub(crate) fn retire(storage: &dyn Storage, retained: &[Arc<Checkpoint>]) -> Res
     Ok(())
 }
 
+/// Deletes every manifest of `batch` or a later one: the job goes on before them, with other batches of those numbers.
+///
+/// # Errors
+/// The storage is away.
+pub(crate) fn delete_from(storage: &dyn Storage, batch: BatchId) -> Result<()> {
+    for object in storage.list(FOLDER)? {
+        if manifest_batch(&object.path).is_some_and(|found| found >= batch) {
+            storage.delete(&object.path)?;
+        }
+    }
+    Ok(())
+}
+
 /// The path of the manifest of `batch`.
 pub(crate) fn manifest_path(batch: BatchId) -> String {
     format!("{FOLDER}/{:020}.json", batch.0)
@@ -204,6 +217,15 @@ mod tests {
         let Manifests { readable, damaged } = load(&storage).unwrap();
         assert_eq!(readable, []);
         assert_eq!(damaged, [format!("{misplaced} in memory: is that of batch 7")]);
+    }
+
+    #[test]
+    fn manifests_from_a_batch_on_are_deleted_whatever_is_in_them() {
+        let storage = MemoryStorage::new();
+        (5..=8).for_each(|batch| storage.put(&manifest_path(BatchId(batch)), b"torn".to_vec()).unwrap());
+        delete_from(&storage, BatchId(7)).unwrap();
+        let left: Vec<String> = storage.list("").unwrap().into_iter().map(|object| object.path).collect();
+        assert_eq!(left, [manifest_path(BatchId(5)), manifest_path(BatchId(6))]);
     }
 
     #[test]

@@ -57,9 +57,8 @@ pub struct StateMemory {
 pub struct Resume {
     /// The job's name for outputs.
     pub job: JobId,
-    /// When a checkpoint knows more than the journal: the plan after which the journal goes on, and the outputs that must hold
-    /// it.
-    pub forward: Option<(BatchPlan, Vec<OutputId>)>,
+    /// Where the journal goes on, when a checkpoint knows more than it.
+    pub forward: Option<Forward>,
     /// Plans that an output knows and the journal does not: to be journaled first.
     pub adopted: Vec<BatchPlan>,
     /// Plans to run again, oldest first; outputs that hold one skip it.
@@ -76,6 +75,15 @@ pub struct Resume {
     pub state_from: Option<BatchId>,
     /// What is lost, when the user has accepted that.
     pub lost: Option<String>,
+}
+
+/// A newer plan than a journal knows, which is in every output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The plan, after which the journal goes on.
+    pub plan: BatchPlan,
+    /// The outputs that certainly hold what it took.
+    pub holders: Vec<OutputId>,
 }
 
 /// Decides how a job goes on. `states` is `None` for a job without state.
@@ -199,7 +207,7 @@ fn as_of(
     journal: &Journaled,
     checkpoint: &Checkpoint,
     outputs: &[Remembered],
-) -> Result<(Option<(BatchPlan, Vec<OutputId>)>, Journaled)> {
+) -> Result<(Option<Forward>, Journaled)> {
     let (batch, mut known) = (checkpoint.batch(), journal.clone());
     let same = journal.kept.iter().chain(&journal.pending).chain(&journal.last).find(|plan| plan.id == batch);
     if let Some(other) = same.filter(|plan| **plan != checkpoint.plan) {
@@ -215,7 +223,7 @@ fn as_of(
         known.last = Some(checkpoint.plan.clone());
         let holders = holders(&checkpoint.plan, outputs);
         known.outputs.extend(holders.iter().map(|holder| (holder.clone(), Some(batch))));
-        return Ok((Some((checkpoint.plan.clone(), holders)), known));
+        return Ok((Some(Forward { plan: checkpoint.plan.clone(), holders }), known));
     }
     let (done, pending) = known.pending.into_iter().partition(|plan: &BatchPlan| plan.id <= batch);
     known.pending = pending;
@@ -515,7 +523,7 @@ mod tests {
             let newest = again.last().copied().or(restored).unwrap_or(0);
             assert_eq!(resume.first.0, again.first().copied().unwrap_or(newest + 1), "{text}");
             let journal_is_behind = journal.last.as_ref().is_none_or(|last| Some(last.id.0) < restored);
-            let forward = resume.forward.map(|(plan, _)| plan.id.0);
+            let forward = resume.forward.map(|forward| forward.plan.id.0);
             assert_eq!(forward, restored.filter(|_| journal_is_behind), "{text}");
             assert_eq!((resume.state_from, resume.lost), (Some(BatchId(1)), None), "{text}");
         }

@@ -1,10 +1,8 @@
 //! One JSON value in a file of its own, with its format and a checksum over its exact bytes:
-//! `{"format":1,"crc32c":"0a1b2c3d","NAME":{...}}`. What was torn or changed is never taken for what was written.
+//! `{"format":1,"crc32c":"0a1b2c3d","NAME":{...}}`, byte for byte as it is written here. What was torn or changed is never taken for what was written.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 
 /// The file that holds `value` as `name`.
 pub(crate) fn seal(name: &str, format: u32, value: &impl Serialize) -> Vec<u8> {
@@ -15,18 +13,20 @@ pub(crate) fn seal(name: &str, format: u32, value: &impl Serialize) -> Vec<u8> {
 
 /// The value that is in `bytes` as `name`, or what is wrong with them. Only `format` is read.
 pub(crate) fn unseal<T: DeserializeOwned>(name: &str, format: u32, bytes: &[u8]) -> Result<T, String> {
-    let parts: BTreeMap<String, &RawValue> =
-        serde_json::from_slice(bytes).map_err(|e| format!("not whole ({e})"))?;
-    let part = |name: &str| parts.get(name).map(|part| part.get()).ok_or(format!("has no \"{name}\""));
-    let found = part("format")?;
+    let torn = || "not whole".to_owned();
+    let text = std::str::from_utf8(bytes).map_err(|_| torn())?;
+    let (found, rest) =
+        text.strip_prefix("{\"format\":").and_then(|rest| rest.split_once(',')).ok_or_else(torn)?;
     if found != format.to_string() {
         return Err(format!(
             "written in format {found}, this version reads format {format}; use the version that wrote it"
         ));
     }
-    let value = part(name)?;
-    let crc = crc32c::crc32c(value.as_bytes());
-    if part("crc32c")? != format!("\"{crc:08x}\"") {
+    let (crc, rest) =
+        rest.strip_prefix("\"crc32c\":\"").and_then(|rest| rest.split_once("\",")).ok_or_else(torn)?;
+    let value = rest.strip_prefix(&format!("\"{name}\":")).and_then(|rest| rest.strip_suffix('}'));
+    let value = value.ok_or_else(torn)?;
+    if crc != format!("{:08x}", crc32c::crc32c(value.as_bytes())) {
         return Err("its checksum does not match".to_owned());
     }
     serde_json::from_str(value).map_err(|e| format!("its checksum matches, but it is no {name} ({e})"))

@@ -13,9 +13,9 @@ use crate::encoding;
 use crate::keyed::Kept;
 use crate::row::{Row, StateKey, StateValue};
 use crate::slot::{Fate, Slot};
-use crate::stores::DiskStores;
+use crate::stores::{DiskStores, Part};
 use crate::times::NOT_LISTED;
-use fjall::{PartitionHandle, Snapshot};
+use fjall::Snapshot;
 use std::marker::PhantomData;
 use tidegate_core::{Error, Result};
 
@@ -28,8 +28,7 @@ const KEY_BYTES_MAX: usize = 65_526;
 const RESTORED: u32 = 0;
 
 pub(crate) struct Disk<K, V> {
-    stores: DiskStores,
-    part: PartitionHandle,
+    part: Part,
     keys: u64,
     tracks: bool,
     generation: u32,
@@ -91,7 +90,6 @@ fn listed_key(time: u64, key: &[u8]) -> Vec<u8> {
 impl<K: StateKey, V: StateValue> Disk<K, V> {
     pub(crate) fn open(stores: &DiskStores) -> Result<Self> {
         Ok(Disk {
-            stores: stores.clone(),
             part: stores.new_part()?,
             keys: 0,
             tracks: true,
@@ -171,8 +169,8 @@ impl<K: StateKey, V: StateValue> Disk<K, V> {
         updated_ms: u64,
         f: &mut dyn FnMut(&K, V) -> Result<Kept<V>>,
     ) -> Result<()> {
-        for entry in self.part.snapshot().prefix([DATA]) {
-            let (key, value) = entry.map_err(|error| self.stores.failed(error))?;
+        for entry in self.part.entries().snapshot().prefix([DATA]) {
+            let (key, value) = entry.map_err(|error| self.part.failed(error))?;
             let (key, (head, value)) = (&key[1..], Head::split(&value)?);
             match f(&encoding::decode(key)?, encoding::decode(value)?)? {
                 Kept::Same(_) => {}
@@ -188,9 +186,9 @@ impl<K: StateKey, V: StateValue> Disk<K, V> {
             self.list_times()?;
         }
         let mut due = Vec::new();
-        let lists = self.part.snapshot().range([LISTED].to_vec()..listed_key(before_ms, &[]));
+        let lists = self.part.entries().snapshot().range([LISTED].to_vec()..listed_key(before_ms, &[]));
         for entry in lists {
-            let (list, _) = entry.map_err(|error| self.stores.failed(error))?;
+            let (list, _) = entry.map_err(|error| self.part.failed(error))?;
             let (time, key) =
                 list[1..].split_first_chunk().ok_or_else(|| Error::bug("a list of times without a time"))?;
             let time = u64::from_be_bytes(*time);
@@ -212,9 +210,8 @@ impl<K: StateKey, V: StateValue> Disk<K, V> {
 
     pub(crate) fn take_changes(&mut self) -> DiskChanges<K, V> {
         let changes = DiskChanges {
-            stores: self.stores.clone(),
             part: self.part.clone(),
-            snapshot: self.part.snapshot(),
+            snapshot: self.part.entries().snapshot(),
             generation: self.generation,
             rows: self.changes,
             of: PhantomData,
@@ -226,7 +223,7 @@ impl<K: StateKey, V: StateValue> Disk<K, V> {
     }
 
     fn entry(&self, key: &[u8]) -> Result<Option<fjall::Slice>> {
-        self.part.get(data_key(key)).map_err(|error| self.stores.failed(error))
+        self.part.entries().get(data_key(key)).map_err(|error| self.part.failed(error))
     }
 
     fn find(&self, key: &[u8]) -> Result<Option<(Head, V)>> {
@@ -240,11 +237,11 @@ impl<K: StateKey, V: StateValue> Disk<K, V> {
     }
 
     fn insert(&self, key: Vec<u8>, value: &[u8]) -> Result<()> {
-        self.part.insert(key, value).map_err(|error| self.stores.failed(error))
+        self.part.entries().insert(key, value).map_err(|error| self.part.failed(error))
     }
 
     fn delete(&self, key: Vec<u8>) -> Result<()> {
-        self.part.remove(key).map_err(|error| self.stores.failed(error))
+        self.part.entries().remove(key).map_err(|error| self.part.failed(error))
     }
 
     fn write(
@@ -289,7 +286,7 @@ impl<K: StateKey, V: StateValue> Disk<K, V> {
         let changed = changed_key(self.generation, key);
         let is_noted = is_new
             && self.has_removals
-            && self.part.contains_key(&changed).map_err(|error| self.stores.failed(error))?;
+            && self.part.entries().contains_key(&changed).map_err(|error| self.part.failed(error))?;
         if !is_noted {
             self.changes += 1;
             self.insert(changed, &removed_ms.to_be_bytes())?;
@@ -298,8 +295,8 @@ impl<K: StateKey, V: StateValue> Disk<K, V> {
     }
 
     fn each_entry(&self, mut f: impl FnMut(&[u8], Head, &[u8]) -> Result<()>) -> Result<()> {
-        for entry in self.part.snapshot().prefix([DATA]) {
-            let (key, value) = entry.map_err(|error| self.stores.failed(error))?;
+        for entry in self.part.entries().snapshot().prefix([DATA]) {
+            let (key, value) = entry.map_err(|error| self.part.failed(error))?;
             let (head, value) = Head::split(&value)?;
             f(&key[1..], head, value)?;
         }
@@ -324,7 +321,7 @@ impl<K: StateKey, V: StateValue> Disk<K, V> {
 
 impl<K, V> Drop for Disk<K, V> {
     fn drop(&mut self) {
-        self.stores.remove_part(&self.part);
+        self.part.close();
     }
 }
 
@@ -342,8 +339,7 @@ fn key_bytes<K: StateKey>(key: &K) -> Result<Vec<u8>> {
 
 /// What changed in one generation, as of its end: a view of the store that stays as it is.
 pub(crate) struct DiskChanges<K, V> {
-    stores: DiskStores,
-    part: PartitionHandle,
+    part: Part,
     snapshot: Snapshot,
     generation: u32,
     rows: u64,
@@ -359,13 +355,13 @@ impl<K: StateKey, V: StateValue> DiskChanges<K, V> {
     pub(crate) fn into_rows(self) -> impl Iterator<Item = Result<Row<K, V>>> {
         let notes = self.snapshot.prefix(changed_key(self.generation, &[]));
         notes.map(move |note| {
-            let (note, removed_ms) = note.map_err(|error| self.stores.failed(error))?;
+            let (note, removed_ms) = note.map_err(|error| self.part.failed(error))?;
             self.row(&note[changed_key(self.generation, &[]).len()..], &removed_ms)
         })
     }
 
     fn row(&self, key: &[u8], removed_ms: &[u8]) -> Result<Row<K, V>> {
-        let entry = self.snapshot.get(data_key(key)).map_err(|error| self.stores.failed(error))?;
+        let entry = self.snapshot.get(data_key(key)).map_err(|error| self.part.failed(error))?;
         let key = encoding::decode(key)?;
         if let Some(entry) = entry {
             let (head, value) = Head::split(&entry)?;
@@ -380,14 +376,11 @@ impl<K, V> Drop for DiskChanges<K, V> {
     /// Takes the notes of this generation out of the store, whether they were read or not.
     fn drop(&mut self) {
         for note in self.snapshot.prefix(changed_key(self.generation, &[])) {
-            let removed = note.map_err(fjall::Error::from).and_then(|(note, _)| self.part.remove(note));
-            match removed {
-                Ok(()) => {}
-                Err(fjall::Error::PartitionDeleted) => return,
-                Err(error) => {
-                    log::warn!("{:?}: notes of changes stay on disk: {error}", self.stores);
-                    return;
-                }
+            let removed =
+                note.map_err(fjall::Error::from).and_then(|(note, _)| self.part.entries().remove(note));
+            if let Err(error) = removed {
+                log::warn!("notes of changes stay on disk: {}", self.part.failed(error));
+                return;
             }
         }
     }

@@ -85,8 +85,8 @@ impl<K: StateKey, V: StateValue> StateFormat<K, V> {
     }
 
     /// Writes `rows` as files `{stem}-{n}.parquet`, from n = 0: none when there are no rows. Rows must be those of one partition in
-    /// the order of [`Changes::into_rows`](crate::Changes::into_rows). A file holds at most 1,048,576 rows and about 32 MiB, so
-    /// memory is bounded by that and the largest row.
+    /// the order of [`Changes::into_rows`](crate::Changes::into_rows). A file holds at most 1,048,576 rows and about 8 MiB before
+    /// compression, so memory is bounded by that and the largest row.
     ///
     /// # Errors
     /// Those of `rows` and of the storage; `UserCode` when a value can't be serialised. Files that were written stay.
@@ -122,7 +122,7 @@ impl<K: StateKey, V: StateValue> StateFormat<K, V> {
     /// `{stem}-{n}.parquet` with the newest row of each key. What was last updated before `oldest_ms` is left out; so is what was
     /// removed, if these are `all` files of the partition: otherwise an earlier file may still have it.
     ///
-    /// Files that were written together are read one after the other, so memory holds one file and about 8 MiB of rows for
+    /// Files that were written together are read one after the other, so memory holds one file and about 1 MiB of rows for
     /// each earlier [`write`](StateFormat::write) or merge whose files are among `files`, told by their paths.
     ///
     /// # Errors

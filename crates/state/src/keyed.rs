@@ -27,6 +27,7 @@ pub struct KeyedState<K, V> {
     held: Held<K, V>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one a partition, and the large one is the fast one")]
 enum Held<K, V> {
     Memory(Memory<K, V>),
     Disk(Disk<K, V>),

@@ -1,14 +1,19 @@
-//! Reads one file of a state: checks all of it first, then gives its rows, with one group of them in memory.
+//! Reads one file of a state: checks all of it first, then gives its rows, with about 1 MiB of them in memory.
 
 use crate::format::{COLUMNS_KEY, FORMAT, FORMAT_KEY, REMOVED, Shape, UPDATED};
 use crate::row::{Row, StateKey, StateValue};
 use arrow_array::{Array, BooleanArray, RecordBatch, UInt64Array};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use std::vec;
 use tidegate_core::{Error, Result, StateFile, Storage};
+
+/// What is decoded at once, in bytes before compression.
+const BATCH_BYTES: usize = 1 << 20;
+/// What is decoded at once, in rows.
+const BATCH_ROWS: usize = 8_192;
 
 /// The rows of one file, in its order.
 pub(crate) struct FileRows<'a, K, V> {
@@ -17,6 +22,7 @@ pub(crate) struct FileRows<'a, K, V> {
     bytes: Bytes,
     metadata: ArrowReaderMetadata,
     next_group: usize,
+    group: Option<ParquetRecordBatchReader>,
     rows: vec::IntoIter<Row<K, V>>,
 }
 
@@ -44,6 +50,7 @@ impl<'a, K: StateKey, V: StateValue> FileRows<'a, K, V> {
             bytes,
             metadata,
             next_group: 0,
+            group: None,
             rows: Vec::new().into_iter(),
         })
     }
@@ -57,10 +64,15 @@ impl<'a, K: StateKey, V: StateValue> FileRows<'a, K, V> {
             if let Some(row) = self.rows.next() {
                 return Ok(Some(row));
             }
+            if let Some(batch) = self.group.as_mut().and_then(Iterator::next) {
+                let batch = batch.map_err(|error| self.not_read(&error))?;
+                self.rows = self.rows_of(&batch)?.into_iter();
+                continue;
+            }
             if self.next_group == self.metadata.metadata().num_row_groups() {
                 return Ok(None);
             }
-            self.rows = self.group(self.next_group)?.into_iter();
+            self.group = Some(self.open_group(self.next_group)?);
             self.next_group += 1;
         }
     }
@@ -70,24 +82,23 @@ impl<'a, K: StateKey, V: StateValue> FileRows<'a, K, V> {
         &self.path
     }
 
-    fn group(&self, group: usize) -> Result<Vec<Row<K, V>>> {
-        let not_read = |error: &dyn std::error::Error| {
-            damaged(&self.path, &format!("can't be read as Parquet: {error}"))
-        };
-        let batches =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone())
-                .with_row_groups(vec![group])
-                .build()
-                .map_err(|error| not_read(&error))?;
-        let mut rows = Vec::new();
-        for batch in batches {
-            let batch = batch.map_err(|error| not_read(&error))?;
-            self.rows_of(&batch, &mut rows)?;
-        }
-        Ok(rows)
+    /// The batches of one group of rows, small enough to be decoded one by one.
+    fn open_group(&self, group: usize) -> Result<ParquetRecordBatchReader> {
+        let described = self.metadata.metadata().row_group(group);
+        let number = |number: i64| usize::try_from(number).unwrap_or(0).max(1);
+        let row_bytes = number(described.total_byte_size()) / number(described.num_rows());
+        ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone())
+            .with_row_groups(vec![group])
+            .with_batch_size((BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH_ROWS))
+            .build()
+            .map_err(|error| self.not_read(&error))
     }
 
-    fn rows_of(&self, batch: &RecordBatch, into: &mut Vec<Row<K, V>>) -> Result<()> {
+    fn not_read(&self, error: &dyn std::error::Error) -> Error {
+        damaged(&self.path, &format!("can't be read as Parquet: {error}"))
+    }
+
+    fn rows_of(&self, batch: &RecordBatch) -> Result<Vec<Row<K, V>>> {
         let no_column = |name: &str| damaged(&self.path, &format!("has no column `{name}`"));
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| no_column(name));
         let times = column(UPDATED)?.as_any().downcast_ref::<UInt64Array>();
@@ -107,8 +118,7 @@ impl<'a, K: StateKey, V: StateValue> FileRows<'a, K, V> {
             .zip(values)
             .enumerate()
             .filter_map(|(at, (key, value))| Some(Row { key: key?, value, updated_ms: times.value(at) }));
-        into.extend(rows);
-        Ok(())
+        Ok(rows.collect())
     }
 }
 

@@ -29,9 +29,9 @@ impl FileLimits {
         batch_rows: 8_192,
         batch_bytes: 1 << 20,
         group_rows: 65_536,
-        group_bytes: 8 << 20,
+        group_bytes: 4 << 20,
         file_rows: 1 << 20,
-        file_bytes: 32 << 20,
+        file_bytes: 8 << 20,
     };
 
     /// Some of everything from few rows.

@@ -28,18 +28,21 @@ impl Driver {
     fn write_down(&mut self, resume: &Resume) -> Result<()> {
         if let Some(lost) = &resume.lost {
             log::warn!("{lost}. That is set: the state is empty before batch {}", resume.first);
+            if let (Some(checkpoints), Some(storage)) = (&mut self.checkpoints, &self.settings.storage) {
+                checkpoints.begin_anew(&**storage, resume.first)?;
+            }
         }
         let streams: Vec<_> = self.planners.iter().map(|(stream, _)| stream.clone()).collect();
         let outputs: Vec<_> = self.outputs.iter().map(|output| output.id.clone()).collect();
         self.journal.started(&resume.job, &streams, &outputs)?;
-        if let Some((plan, holders)) = &resume.forward {
-            self.journal.go_forward(plan, holders)?;
+        if let Some(forward) = &resume.forward {
+            self.journal.go_forward(forward)?;
         }
         if let Some(batch) = resume.state_from {
             self.journal.state_begins(batch)?;
         }
-        for plan in self.journal.journaled().pending.iter().filter(|plan| plan.id <= resume.committed) {
-            self.journal.committed(plan.id)?;
+        for batch in self.journal.pending_up_to(resume.committed) {
+            self.journal.committed(batch)?;
         }
         for plan in &resume.adopted {
             self.journal.planned(plan)?;
@@ -48,7 +51,7 @@ impl Driver {
     }
 
     fn start_runtime(&mut self, resume: Resume, careful: bool) -> Result<()> {
-        let Resume { first, held, committed, restore, rerun, .. } = resume;
+        let Resume { job, first, held, committed, restore, rerun, state_from, .. } = resume;
         let replayed = rerun.iter().filter(|plan| plan.id <= committed).count();
         let restored = restore.as_ref().map(|checkpoint| checkpoint.batch());
         if let Some(batch) = restored {
@@ -63,7 +66,7 @@ impl Driver {
         self.rerun = rerun.into();
         self.committed = committed;
         if let Some(checkpoints) = &mut self.checkpoints {
-            checkpoints.epoch_begins(restored);
+            checkpoints.epoch_begins(&job, state_from, restored);
         }
         let (events, epoch) = (self.events.clone(), self.epoch);
         let report = move |event| {

@@ -189,6 +189,21 @@ fn a_job_with_state_does_not_start_without_a_place_for_checkpoints() {
     );
 }
 
+#[test]
+fn the_checkpoints_of_another_application_are_refused() {
+    let storage = memory();
+    storage.put(&path(7), include_bytes!("../fixtures/checkpoint-format-1.json").to_vec()).unwrap();
+    let error = Script::start(&opening(&storage)).err().unwrap();
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (
+            ErrorKind::Reconfigure,
+            "memory holds a checkpoint of the job \"word count\", not of \"scripted\"; give this job a place of its own, or its \
+             old name back"
+        )
+    );
+}
+
 /// Holds up the writing of manifests until told how it goes on.
 #[derive(Debug)]
 struct Slow {

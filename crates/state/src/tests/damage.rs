@@ -1,8 +1,9 @@
 //! A file that is not what was written is refused, whatever is wrong with it.
 
-use super::storage::{MemoryStorage, rows_of};
+use super::reading::rows_of;
 use crate::{Row, StateFormat};
 use tidegate_core::{ErrorKind, PartitionId, StateFile, Storage};
+use tidegate_storage::MemoryStorage;
 
 fn written() -> (MemoryStorage, StateFormat<String, i64>, StateFile) {
     let (storage, format) = (MemoryStorage::default(), StateFormat::of());

@@ -1,12 +1,13 @@
 //! A merge gives what applying the files in order gives.
 
-use super::storage::{MemoryStorage, rows_of};
+use super::reading::rows_of;
 use crate::write::{FileLimits, write_files};
 use crate::{Row, StateFormat};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tidegate_core::{ErrorKind, PartitionId, StateFile};
+use tidegate_storage::MemoryStorage;
 
 /// What one checkpoint wrote: by key, the value (or that it was removed) and its time.
 type Written = BTreeMap<u8, (Option<i32>, u64)>;

@@ -3,5 +3,5 @@
 mod damage;
 mod merging;
 mod model;
-mod storage;
+mod reading;
 mod types;

@@ -1,14 +1,16 @@
 //! A state does what a sorted map of values and times does, whatever was done to it and whichever store holds it.
 
-use super::storage::{MemoryStorage, rows_of};
+use super::reading::rows_of;
 use crate::encoding::encoded;
 use crate::{DiskStores, Kept, KeyedState, StateFormat, Stores};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
+use std::fs;
+use std::sync::{Mutex, OnceLock};
 use tempfile::TempDir;
 use tidegate_core::{PartitionId, StateFile};
+use tidegate_storage::MemoryStorage;
 
 type Key = String;
 type Value = Option<i64>;
@@ -269,15 +271,44 @@ proptest! {
     }
 }
 
-/// One store for all cases, as it is for all states of a process.
+type StaysOpen = Mutex<KeyedState<Key, Value>>;
+
+/// One store for all cases, as it is for all states of a process. A state that stays open keeps it from being closed in between.
 fn on_disk() -> Stores {
-    static STORES: OnceLock<(TempDir, DiskStores)> = OnceLock::new();
-    let (_, stores) = STORES.get_or_init(|| {
+    static STORES: OnceLock<(TempDir, Stores, StaysOpen)> = OnceLock::new();
+    let (_, stores, _) = STORES.get_or_init(|| {
         let directory = TempDir::new().unwrap();
-        let stores = DiskStores::open(directory.path(), 0).unwrap();
-        (directory, stores)
+        let stores = Stores::Disk(DiskStores::open(directory.path(), 0).unwrap());
+        let state = KeyedState::open(&stores, "stays-0").unwrap();
+        (directory, stores, Mutex::new(state))
     });
-    Stores::Disk(stores.clone())
+    stores.clone()
+}
+
+#[test]
+fn what_closed_states_held_leaves_the_disk_and_others_in_the_directory_are_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let store = directory.path().join("store");
+    fs::create_dir(&store).unwrap();
+    fs::write(store.join("left over"), "from a crash").unwrap();
+    fs::write(directory.path().join("mine"), "kept").unwrap();
+    let stores = DiskStores::open(directory.path(), 0).unwrap();
+    assert!(!store.exists());
+    assert!(DiskStores::open(directory.path(), 0).unwrap_err().to_string().contains("another process"));
+
+    let mut state = KeyedState::<Key, Value>::open(&Stores::Disk(stores.clone()), "a-0").unwrap();
+    state.put("a".to_owned(), None, 1).unwrap();
+    let changes = state.take_changes().unwrap();
+    drop(state);
+    // A checkpoint that is still being written keeps what it reads.
+    assert_eq!(changes.into_rows().map(|row| row.unwrap().key).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(fs::read_dir(&store).unwrap().count(), 0);
+    assert_eq!(fs::read(directory.path().join("mine")).unwrap(), b"kept");
+
+    let state = KeyedState::<Key, Value>::open(&Stores::Disk(stores.clone()), "a-0").unwrap();
+    assert!(state.is_empty());
+    drop((state, stores));
+    DiskStores::open(directory.path(), 0).unwrap();
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Every kind of type comes back from a file as it went in, and has the columns that it should have.
 
-use super::storage::{MemoryStorage, rows_of};
+use super::reading::rows_of;
 use crate::{KeyedState, Row, StateFormat, StateKey, StateValue, Stores};
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use tidegate_core::PartitionId;
+use tidegate_storage::MemoryStorage;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Total {
