@@ -3,5 +3,6 @@
 mod damage;
 mod merging;
 mod model;
+mod readable;
 mod reading;
 mod types;
