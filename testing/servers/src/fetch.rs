@@ -18,10 +18,12 @@ pub(crate) const POSTGRES_VERSION: &str = "17.5.0";
 const HDFS_VERSION: &str = "3.4.3";
 const S3_VERSION: &str = "4.1.0";
 const ALLUXIO_VERSION: &str = "2.9.6";
+const DUCKDB_VERSION: &str = "1.1.3";
 const KAFKA_POM: &str = include_str!("../kafka-pom.xml");
 const HDFS_POM: &str = include_str!("../hdfs-pom.xml");
 const S3_POM: &str = include_str!("../s3-pom.xml");
 const ALLUXIO_POM: &str = include_str!("../alluxio-pom.xml");
+const DUCKDB_POM: &str = include_str!("../duckdb-pom.xml");
 /// A fixed version: the newest one would be looked up at every run, and may ask for a newer Maven.
 const DEPENDENCY_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
 
@@ -32,6 +34,7 @@ pub fn fetch() -> Result<(), ServerError> {
     hdfs_class_path()?;
     s3_class_path()?;
     alluxio_class_path()?;
+    duckdb_class_path()?;
     Ok(())
 }
 
@@ -61,6 +64,11 @@ pub(crate) fn s3_class_path() -> Result<String, ServerError> {
 /// The class path of Alluxio's servers.
 pub(crate) fn alluxio_class_path() -> Result<String, ServerError> {
     class_path("alluxio", &format!("Alluxio {ALLUXIO_VERSION}"), ALLUXIO_VERSION, ALLUXIO_POM)
+}
+
+/// The class path of DuckDB.
+pub(crate) fn duckdb_class_path() -> Result<String, ServerError> {
+    class_path("duckdb", &format!("DuckDB {DUCKDB_VERSION}"), DUCKDB_VERSION, DUCKDB_POM)
 }
 
 /// The jars of `pom`, fetched unless they are here.

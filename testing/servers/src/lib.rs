@@ -9,6 +9,7 @@
 
 mod alluxio;
 mod daemons;
+mod duckdb;
 mod error;
 mod fetch;
 mod hdfs;
@@ -25,6 +26,7 @@ mod s3;
 mod shared;
 
 pub use alluxio::Alluxio;
+pub use duckdb::duckdb;
 pub use error::ServerError;
 pub use fetch::{cache_dir, fetch};
 pub use hdfs::Hdfs;
