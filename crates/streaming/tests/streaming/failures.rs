@@ -31,7 +31,10 @@ fn a_function_that_panics_stops_the_job_before_its_batch_is_seen_and_once_mended
     input.push(1, [13]);
     let error = job.next_batch().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UserCode);
-    assert_eq!(error.to_string(), "the function of map #1 panicked in batch 2: 13 is not for me");
+    assert_eq!(
+        error.to_string(),
+        "the function of map #1 panicked in batch 2 on the record 13: 13 is not for me"
+    );
     assert_eq!(whole.rows(), [1, 2, 3]);
     drop(job);
 
@@ -49,18 +52,22 @@ fn a_function_that_panics_stops_the_job_before_its_batch_is_seen_and_once_mended
 }
 
 #[test]
-fn each_operator_is_named_when_its_function_panics() {
+fn each_operator_is_named_with_what_it_was_given_when_its_function_panics() {
     type Build = fn(DStream<i64>) -> DStream<i64>;
-    let cases: [(&str, Build); 6] = [
-        ("map #1", |n| n.map(|_| panic!("oh"))),
-        ("filter #1", |n| n.filter(|_| panic!("oh"))),
-        ("flat_map #1", |n| n.flat_map(|_| -> Vec<i64> { panic!("oh") })),
-        ("map_partitions #1", |n| n.map_partitions(|_| -> Vec<i64> { panic!("oh") })),
-        ("reduce_by_key #2", |n| n.map(|n| (0, n)).reduce_by_key(|_, _| panic!("oh")).map(|(_, n)| n)),
+    let cases: [(&str, &str, Build); 6] = [
+        ("map #1", "the record 1", |n| n.map(|_| panic!("oh"))),
+        ("filter #1", "the record 1", |n| n.filter(|_| panic!("oh"))),
+        ("flat_map #1", "the record 1", |n| n.flat_map(|_| -> Vec<i64> { panic!("oh") })),
+        ("map_partitions #1", "the records [1, 2]", |n| {
+            n.map_partitions(|records| if records.len() == 0 { vec![] } else { panic!("oh") })
+        }),
+        ("reduce_by_key #2", "the record (0, 1, 2)", |n| {
+            n.map(|n| (0, n)).reduce_by_key(|_, _| panic!("oh")).map(|(_, n)| n)
+        }),
         // The one that panics, not the one that feeds it.
-        ("map #2", |n| n.flat_map(|n| [n]).map(|_| panic!("oh"))),
+        ("map #2", "the record 1", |n| n.flat_map(|n| [n]).map(|_| panic!("oh"))),
     ];
-    for (name, build) in cases {
+    for (name, given, build) in cases {
         let input = MemoryInput::new(2);
         let mut job = TestJob::start(conf(), None, |ssc| {
             build(ssc.input_stream("numbers", input.clone())?.clone()).output("all", MemoryOutput::new())
@@ -68,7 +75,7 @@ fn each_operator_is_named_when_its_function_panics() {
         .unwrap();
         input.push(0, [1, 2]);
         let error = job.next_batch().unwrap_err();
-        assert_eq!(error.to_string(), format!("the function of {name} panicked in batch 1: oh"));
+        assert_eq!(error.to_string(), format!("the function of {name} panicked in batch 1 on {given}: oh"));
     }
 }
 

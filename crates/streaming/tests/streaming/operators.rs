@@ -438,7 +438,7 @@ fn a_partition_that_does_not_exist_stops_the_job_with_the_operators_name() {
     let error = job.next_batch().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UserCode);
     let text = error.to_string();
-    let start = "the function of group_by_key #2 failed in batch 1: the partitioner \"decades\" of group_by_key #2 gave partition 2 of 2 \
+    let start = "the function of group_by_key #2 failed in batch 1 on the record 25: the partitioner \"decades\" of group_by_key #2 gave partition 2 of 2 \
                  for the key with hash ";
     assert!(text.starts_with(start) && text.ends_with("; it must give a number below 2"), "{text}");
 }
