@@ -18,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tidegate-core", &[]),
     ("tidegate-storage", &["tidegate-core"]),
     ("tidegate-state", &["tidegate-core"]),
-    ("tidegate-dataflow", &["tidegate-core"]),
+    ("tidegate-dataflow", &["tidegate-core", "tidegate-state"]),
     ("tidegate-engine", &["tidegate-core", "tidegate-storage"]),
     ("tidegate", &["tidegate-core", "tidegate-dataflow", "tidegate-engine", "tidegate-storage"]),
     ("tidegate-kafka", &["tidegate", "tidegate-core"]),
