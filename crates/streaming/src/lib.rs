@@ -41,10 +41,10 @@
 //!   it is run again. An [`Output`](core::Output) that remembers which batches it holds leaves them out. So functions must give
 //!   the same for the same record, and what is random takes [`Batch::seed`]. `print` and `foreach_rdd` remember nothing: they may see
 //!   the last batch again.
-//! - **Order.** Records of a batch are in the same order each time it is run, on any number of workers ([`Rdd`], "Order").
+//! - **Order.** Records of a batch are in the same order each time it is run, on any number of workers ([`DStream`], "Order").
 //! - **Failures.** An [`Error`] says what happened, where, and the way out; its [`ErrorKind`] what its reader must do. A function of the job
-//!   that fails or panics ends the job with the operator and the batch. What passes by itself, such as a database that restarts, is tried
-//!   again for as long as it takes, and told to [`StreamingListener::on_retry`].
+//!   that fails or panics ends the job with the operator, the batch and, where it can be found, the record. What passes by itself, such
+//!   as a database that restarts, is tried again for as long as it takes, and told to [`StreamingListener::on_retry`].
 //! - **Testing.** [`testkit`] runs a job on a clock that the test moves, with inputs and outputs in memory.
 
 mod broadcast;
