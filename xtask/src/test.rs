@@ -11,7 +11,8 @@ use std::error::Error;
 const WORKSPACE: &str =
     "test --no-fail-fast --features tidegate-kafka/real-kafka --features tidegate-sql/real-postgres";
 /// The storages for checkpoints that have servers. Apart: what they are built on takes long to compile.
-const STORES: &str = "test --no-fail-fast -p tidegate-object-store --features real-servers";
+/// The program is among them so that cargo gives libraries the features they have in every other step, and builds them once.
+const STORES: &str = "test --no-fail-fast -p tidegate-object-store -p tidegate-cli --features tidegate-object-store/real-servers --lib --test real_alluxio --test real_hdfs --test real_s3";
 /// The program and its sabotaged twin, which the acceptance tests run. Built in release, as they are measured and used.
 const PROGRAMS: [&str; 3] = [
     "build --release --example word_count",
@@ -29,7 +30,8 @@ pub(crate) fn everything() -> TaskResult {
         run.tests(&with_environment(Cargo::new(STORES), servers).arguments(&HARNESS))?;
         run.programs()?;
         let tests = Cargo::new(
-            "test --release --no-fail-fast -p xtask -p tidegate-benches -p tidegate-servers -p tidegate-acceptance",
+            // With the program, for the same reason as above.
+            "test --release --no-fail-fast -p xtask -p tidegate-benches -p tidegate-servers -p tidegate-acceptance -p tidegate-cli",
         );
         run.tests(&with_environment(tests, servers).arguments(&HARNESS))?;
         for command in readme::commands(&servers.kafka())? {

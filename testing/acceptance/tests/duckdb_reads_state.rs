@@ -65,9 +65,7 @@ fn duckdb_finds_keys_and_values_of_a_state_as_typed_columns() {
     let types = duckdb(&format!("DESCRIBE SELECT key, value FROM {}", files("totals"))).unwrap();
     let types: Vec<_> = types.iter().map(|row| row[..2].join(" ")).collect();
     assert_eq!(types, ["key VARCHAR", "value BIGINT"]);
-    let newest = format!(
-        "SELECT key, max_by(value, updated_ms) FROM {} GROUP BY key ORDER BY key",
-        files("totals")
-    );
+    let newest =
+        format!("SELECT key, max_by(value, updated_ms) FROM {} GROUP BY key ORDER BY key", files("totals"));
     assert_eq!(duckdb(&newest).unwrap(), [["land", "1"], ["sea", "2"]]);
 }
