@@ -38,7 +38,7 @@
 //!   in every checkpoint ([`StreamingContext::checkpoint`]), which holds data and no code: the program may change, and finds
 //!   a state again by its [`uid`](DStream::uid). A state whose type changed needs [`migrate_from`](StateSpec::migrate_from).
 //! - **Exactly once.** A batch's plan, the exact ranges that it takes of each input, is durable before anything of it is seen; after a crash
-//!   it is run again. An [`Output`](core::Output) that remembers which batches it holds leaves them out. So functions must give
+//!   it is run again. An [`Output`](crate::core::Output) that remembers which batches it holds leaves them out. So functions must give
 //!   the same for the same record, and what is random takes [`Batch::seed`]. `print` and `foreach_rdd` remember nothing: they may see
 //!   the last batch again.
 //! - **Order.** Records of a batch are in the same order each time it is run, on any number of workers ([`DStream`], "Order").
