@@ -6,16 +6,19 @@
 mod options;
 mod stats;
 mod totals;
+mod windows;
 
 use clap::Parser;
 use compact_str::CompactString;
 use options::{Options, Out};
 use std::sync::Arc;
-use tidegate::{BatchInfo, Conf, DStream, Result, Stop, StreamingContext, StreamingListener};
+use tidegate::{
+    BatchInfo, Conf, DStream, Error, ExchangeData, Result, Stop, StreamingContext, StreamingListener,
+};
 use tidegate_kafka::{
     ConsumerStrategy, DirectStream, KafkaRecord, LocationStrategy, Params, create_direct_stream,
 };
-use tidegate_sql::{SaveToSql, Table};
+use tidegate_sql::{SaveToSql, SqlRow, Table};
 
 pub(crate) fn main() {
     let stats = Arc::new(stats::Stats::default());
@@ -28,22 +31,22 @@ pub(crate) fn main() {
 }
 
 fn run(options: Options, stats: &Arc<stats::Stats>) -> Result<()> {
-    let conf = Conf::new().set_app_name("word_count").set_master(&options.master);
-    let ssc = StreamingContext::new(conf, options.batch_interval)?;
-    if let Some(directory) = &options.checkpoint {
-        ssc.checkpoint(directory)?;
+    let ssc = StreamingContext::new(conf(&options), options.batch_interval)?;
+    match &options.checkpoint {
+        Some(url) if url.contains("://") => ssc.checkpoint_on(tidegate_object_store::storage(url)?)?,
+        Some(directory) => ssc.checkpoint(directory)?,
+        None => {}
     }
     let lines = create_direct_stream(&ssc, LocationStrategy::PreferConsistent, strategy(&options))?;
     let totals = totals::Totals::default();
     let counts = count_words(&lines);
+    let rows = totals::to_write(options.state, &counts);
     match &options.out {
-        Out::None => totals.keep(&counts)?,
-        Out::Sqlite(file) => {
-            drop(counts.save_to_sqlite(file, Table::add("word_counts", ["word"], ["count"]))?)
-        }
-        Out::Postgres(url) => {
-            drop(counts.save_to_postgres(url, Table::add("word_counts", ["word"], ["count"]))?)
-        }
+        Out::None => totals.keep(options.state, &rows)?,
+        out => save(&rows, out, totals::table(options.state))?,
+    }
+    if let Some(window) = options.window {
+        windows::write(&counts, window, &options.out)?;
     }
     ssc.add_streaming_listener(stats.clone())?;
     if options.until_caught_up {
@@ -56,6 +59,29 @@ fn run(options: Options, stats: &Arc<stats::Stats>) -> Result<()> {
         stats.write(file, &totals)?;
     }
     Ok(())
+}
+
+fn conf(options: &Options) -> Conf {
+    let mut conf = Conf::new().set_app_name("word_count").set_master(&options.master);
+    if let Some(store) = &options.state_store {
+        conf = conf.set("tidegate.state.store", store);
+    }
+    if let Some(interval) = options.checkpoint_interval {
+        conf = conf.set("tidegate.checkpoint.interval_ms", &interval.as_millis().to_string());
+    }
+    conf
+}
+
+/// Writes rows into a table of the database.
+fn save<T: ExchangeData + SqlRow>(rows: &DStream<T>, out: &Out, table: Table) -> Result<()> {
+    match out {
+        Out::None => Err(Error::reconfigure(format!(
+            "table {} needs a database; give --out sqlite:FILE or postgres:URL",
+            table.name()
+        ))),
+        Out::Sqlite(file) => rows.save_to_sqlite(file, table).map(drop),
+        Out::Postgres(url) => rows.save_to_postgres(url, table).map(drop),
+    }
 }
 
 /// Words are what stands between single spaces. A line's text is checked once, and a word is copied only when it is new to

@@ -1,6 +1,6 @@
 //! What can be said on the command line.
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,9 +13,23 @@ pub(crate) struct Options {
     /// The topic of lines.
     #[arg(long)]
     pub(crate) topic: String,
-    /// Where the journal of batches is kept; without it the database alone knows how far the job is.
+    /// Where the journal of batches and the checkpoints of state are kept: a directory, s3://BUCKET/PREFIX,
+    /// hdfs://HOST:PORT/PATH or alluxio://HOST:PORT/PATH; without it the database alone knows how far the job is.
     #[arg(long)]
-    pub(crate) checkpoint: Option<PathBuf>,
+    pub(crate) checkpoint: Option<String>,
+    /// Time from one checkpoint of state to the next, at least.
+    #[arg(long, value_parser = duration)]
+    pub(crate) checkpoint_interval: Option<Duration>,
+    /// What keeps the totals: nothing but the output, or state of one of these operators. State needs --checkpoint.
+    #[arg(long, value_enum, default_value = "none")]
+    pub(crate) state: Keeper,
+    /// Where state is while the job runs: memory or disk.
+    #[arg(long, value_parser = ["memory", "disk"])]
+    pub(crate) state_store: Option<String>,
+    /// Also writes the counts of each batch (table batch_counts) and of each window of batches (window_counts): LENGTH/SLIDE,
+    /// 500ms/100ms. Needs --checkpoint and a database.
+    #[arg(long, value_parser = window)]
+    pub(crate) window: Option<Window>,
     /// sqlite:FILE, postgres:URL, or none: totals in memory only.
     #[arg(long, default_value = "none")]
     pub(crate) out: Out,
@@ -37,6 +51,24 @@ pub(crate) struct Options {
     /// A setting of the Kafka client, KEY=VALUE; as often as need be.
     #[arg(long, value_parser = setting)]
     pub(crate) kafka: Vec<(String, String)>,
+}
+
+/// What keeps the totals.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Keeper {
+    /// The output: each batch's counts are added to it.
+    None,
+    /// `update_state_by_key`: the output is given every total in every batch.
+    Update,
+    /// `map_with_state`: the output is given the totals that changed.
+    Map,
+}
+
+/// A window of batches.
+#[derive(Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) length: Duration,
+    pub(crate) slide: Duration,
 }
 
 /// Where the totals go.
@@ -70,6 +102,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         "s" => Ok(Duration::from_secs(number)),
         _ => Err("must end in ms or s".to_owned()),
     }
+}
+
+fn window(text: &str) -> Result<Window, String> {
+    let (length, slide) = text.split_once('/').ok_or("must be LENGTH/SLIDE, as 500ms/100ms")?;
+    Ok(Window { length: duration(length)?, slide: duration(slide)? })
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {

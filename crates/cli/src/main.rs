@@ -1,7 +1,9 @@
 //! The `tidegate` program: from a command to the function that does it.
 
+mod checkpoint;
 mod demo;
 mod exit;
+mod figures;
 
 use clap::{Parser, Subcommand};
 use exit::Failure;
@@ -19,6 +21,9 @@ struct Cli {
 enum Command {
     /// Counts words from Kafka into SQLite while its own job process is killed, and compares every count at the end
     Demo(demo::Options),
+    /// Looks at checkpoints, and at what becomes of them in a changed program
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Command),
     /// The job process of `demo`.
     #[command(hide = true)]
     DemoJob(demo::job::Options),
@@ -27,6 +32,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::try_parse() {
         Ok(Cli { command: Command::Demo(options) }) => demo::run(&options),
+        Ok(Cli { command: Command::Checkpoint(command) }) => checkpoint::run(&command),
         Ok(Cli { command: Command::DemoJob(options) }) => demo::job::run(&options),
         Err(usage) => Err(Failure::Usage(usage)),
     };

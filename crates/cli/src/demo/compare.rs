@@ -1,9 +1,9 @@
 //! The judgement: what the table holds against what was produced, word by word.
 
 use super::feed::Produced;
-use super::figures::grouped;
 use super::run::Tally;
 use crate::exit::Failure;
+use crate::figures::grouped;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 

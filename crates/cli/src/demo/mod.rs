@@ -6,7 +6,6 @@
 
 mod compare;
 mod feed;
-mod figures;
 pub(crate) mod job;
 mod killing;
 mod lines;

@@ -1,9 +1,9 @@
 //! What can be said on the command line of `demo`.
 
-use super::figures::grouped;
 use super::workplace::Workplace;
 use super::{PARTITIONS, TABLE};
 use crate::exit::Failure;
+use crate::figures::grouped;
 use clap::error::ErrorKind;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidegate::Master;

@@ -1,9 +1,9 @@
 //! What is shown while the demo runs: on a terminal a status that is rewritten in place, else a line each second.
 
-use super::figures::grouped;
 use super::progress::Job;
 use super::table::TopWords;
 use crate::exit::Failure;
+use crate::figures::grouped;
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;

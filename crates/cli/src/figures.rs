@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
 /// The number with a comma between each three digits: `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let comma_before = |place: usize| place > 0 && (digits.len() - place).is_multiple_of(3);
     let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);

@@ -1,0 +1,35 @@
+//! Counts of each batch and of each window of batches, in tables: every window can be compared with the batches in it.
+
+use super::options::{Out, Window};
+use super::save;
+use compact_str::CompactString;
+use tidegate::{DStream, Result};
+use tidegate_sql::Table;
+
+/// Partitions that the windows' state is in.
+const PARTITIONS: u32 = 4;
+
+/// Writes `counts` by their batch, and their sums by the window they are in.
+pub(crate) fn write(counts: &DStream<(CompactString, i64)>, window: Window, out: &Out) -> Result<()> {
+    let sums = counts.reduce_by_key_and_window_with_filter(
+        |a, b| a + b,
+        |a, b| a - b,
+        window.length,
+        window.slide,
+        PARTITIONS,
+        |_, count| *count != 0,
+    );
+    save(&by_time(counts), out, Table::upsert("batch_counts", ["batch_ms", "word"], ["count"]))?;
+    let sums = sums.uid("windows");
+    save(&by_time(&sums), out, Table::upsert("window_counts", ["window_ms", "word"], ["count"]))
+}
+
+/// Rows with the time of their batch, in milliseconds since 1970, before them.
+fn by_time(counts: &DStream<(CompactString, i64)>) -> DStream<(u64, CompactString, i64)> {
+    counts.transform(|rdd| {
+        rdd.map_partitions_with_batch(|batch, _, rows| {
+            let time = batch.time().0;
+            rows.map(move |(word, count)| (time, word, count))
+        })
+    })
+}
