@@ -26,8 +26,8 @@ struct Options {
     #[arg(long, default_value = "sales")]
     app: String,
     /// States that may be left behind, with commas between.
-    #[arg(long, default_value = "")]
-    drop: String,
+    #[arg(long)]
+    drop: Option<String>,
 }
 
 /// What the program looks like.
@@ -59,8 +59,10 @@ fn main() {
 }
 
 fn run(options: &Options) -> Result<()> {
-    let conf = Conf::new().set_app_name(&options.app).set_master("local[1]");
-    let conf = conf.set("tidegate.state.drop", &options.drop);
+    let mut conf = Conf::new().set_app_name(&options.app).set_master("local[1]");
+    if let Some(states) = &options.drop {
+        conf = conf.set("tidegate.state.drop", states);
+    }
     let ssc = StreamingContext::new(conf, Duration::from_millis(20))?;
     ssc.checkpoint(&options.checkpoint)?;
     build(&ssc, options.version)?;

@@ -19,8 +19,8 @@ pub(crate) fn write(counts: &DStream<(CompactString, i64)>, window: Window, out:
         PARTITIONS,
         |_, count| *count != 0,
     );
-    save(&by_time(counts), out, Table::upsert("batch_counts", ["batch_ms", "word"], ["count"]))?;
     let sums = sums.uid("windows");
+    save(&by_time(counts), out, Table::upsert("batch_counts", ["batch_ms", "word"], ["count"]))?;
     save(&by_time(&sums), out, Table::upsert("window_counts", ["window_ms", "word"], ["count"]))
 }
 
