@@ -63,7 +63,8 @@ impl World {
         ssc.checkpoint(directory)?;
         let sum = Arc::new(Mutex::new(0u64));
         let result = sum.clone();
-        build(&ssc.input_stream("numbers", self.input.clone())?)
+        let numbers = ssc.input_stream("numbers", self.input.clone())?;
+        build(&numbers)
             .foreach_rdd(|rdd| rdd.collect(move |_, rows| *lock(&result) = rows.into_iter().sum()))?;
         let started = Instant::now();
         ssc.start()?;
