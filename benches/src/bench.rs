@@ -23,6 +23,7 @@ pub(crate) struct Bench {
     pub(crate) programs: PathBuf,
     /// The program under test.
     pub(crate) program: PathBuf,
+    /// Empty when no step reads from a broker.
     pub(crate) brokers: String,
     /// Less of everything: shows that it works, not how fast.
     pub(crate) quick: bool,

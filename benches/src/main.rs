@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: measures the example `word_count` against baselines in the same run, on a broker of its own.
 //!
 //! Every figure that has a target is taken in turns with its baseline, so that a machine that slows down slows both. What must
-//! not be here: anything of Tidegate as a library. What is measured is a program, as its users have it.
+//! not be here: anything of Tidegate as a library. What is measured is a program, as its users have it; what state costs is
+//! measured by a program of this package (`bin/state`), which is a user of the library.
 
 mod bench;
 mod child;
@@ -45,21 +46,18 @@ fn main() -> ExitCode {
 
 /// Whether every table was right and every target met.
 fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
-    for need in [Need::Java, Need::Maven] {
-        need.check()?;
-    }
     // `cargo xtask` clears directories of this form once their process is gone.
     let dir = cache_dir().join(format!("run-{}", process::id()));
     if dir.exists() {
         fs::remove_dir_all(&dir)?;
     }
     fs::create_dir_all(&dir)?;
-    println!("==> starting Kafka in {}", dir.display());
-    let mut kafka = Kafka::options().heap_mib(BROKER_HEAP_MIB).start(&dir.join("kafka"))?;
-    let bench = prepare(options, &kafka, dir.clone())?;
+    let reads_broker = options.steps().iter().any(|step| step.reads_broker);
+    let mut kafka = reads_broker.then(|| start_kafka(&dir)).transpose()?;
+    let bench = prepare(options, kafka.as_ref(), dir.clone())?;
     let measured: Vec<(&Step, Figures)> =
         options.steps().into_iter().map(|step| (step, step.figures(&bench))).collect();
-    kafka.stop()?;
+    kafka.as_mut().map_or(Ok(()), Kafka::stop)?;
     report(options, &measured)?;
     let well = measured.iter().all(|(_, figures)| {
         figures.wrong.is_empty() && matches!(figures.worst(), Verdict::Met | Verdict::NoTarget)
@@ -72,14 +70,22 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     Ok(well)
 }
 
-/// Fills the broker.
-fn prepare(options: &Options, kafka: &Kafka, dir: PathBuf) -> Result<Bench, Box<dyn Error>> {
+fn start_kafka(dir: &Path) -> Result<Kafka, Box<dyn Error>> {
+    for need in [Need::Java, Need::Maven] {
+        need.check()?;
+    }
+    println!("==> starting Kafka in {}", dir.display());
+    Ok(Kafka::options().heap_mib(BROKER_HEAP_MIB).start(&dir.join("kafka"))?)
+}
+
+/// Fills the broker, if there is one.
+fn prepare(options: &Options, kafka: Option<&Kafka>, dir: PathBuf) -> Result<Bench, Box<dyn Error>> {
     let own = env::current_exe()?;
     let programs = own.parent().ok_or("this program lies in no directory")?.to_owned();
     let lines = if options.quick { LINES_QUICK } else { LINES };
     let bench = Bench {
         program: options.program.clone().unwrap_or_else(|| programs.join("examples/word_count")),
-        brokers: kafka.bootstrap(),
+        brokers: kafka.map(Kafka::bootstrap).unwrap_or_default(),
         quick: options.quick,
         repeats: options.repeats.unwrap_or(if options.quick { 1 } else { REPEATS }),
         spark: options.spark,
@@ -88,6 +94,9 @@ fn prepare(options: &Options, kafka: &Kafka, dir: PathBuf) -> Result<Bench, Box<
         programs,
         dir,
     };
+    if kafka.is_none() {
+        return Ok(bench);
+    }
     if !bench.program.exists() {
         return Err(format!("there is no program {}; build it first", bench.program.display()).into());
     }

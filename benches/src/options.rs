@@ -57,12 +57,13 @@ mod tests {
     #[test]
     fn only_whole_runs_of_the_own_program_are_kept() {
         for (line, steps, writes) in [
-            ("", 4, true),
+            ("", 5, true),
             ("latency --repeats 5", 1, true),
-            ("--quick", 4, false),
-            ("--no-spark", 4, false),
+            ("--quick", 5, false),
+            ("--no-spark", 5, false),
             ("--no-spark restart", 1, true),
-            ("--program other", 4, false),
+            ("state restart", 2, true),
+            ("--program other", 5, false),
         ] {
             let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             let options = Options::parse(&arguments).unwrap();

@@ -3,6 +3,7 @@
 mod batch_cost;
 mod latency;
 mod restart;
+mod state;
 mod throughput;
 
 use crate::bench::Bench;
@@ -19,15 +20,18 @@ type Run = fn(&Bench, &mut Figures) -> Result<(), Box<dyn Error>>;
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
+    /// Whether it reads from Kafka.
+    pub(crate) reads_broker: bool,
     run: Run,
 }
 
 /// All steps, in the order in which they run.
-pub(crate) const STEPS: [Step; 4] = [
-    Step { name: "throughput", title: "Throughput", run: throughput::run },
-    Step { name: "batch-cost", title: "What a batch costs", run: batch_cost::run },
-    Step { name: "latency", title: "Latency", run: latency::run },
-    Step { name: "restart", title: "Restart after a kill", run: restart::run },
+pub(crate) const STEPS: [Step; 5] = [
+    Step { name: "throughput", title: "Throughput", reads_broker: true, run: throughput::run },
+    Step { name: "batch-cost", title: "What a batch costs", reads_broker: true, run: batch_cost::run },
+    Step { name: "latency", title: "Latency", reads_broker: true, run: latency::run },
+    Step { name: "restart", title: "Restart after a kill", reads_broker: true, run: restart::run },
+    Step { name: "state", title: "State by key", reads_broker: false, run: state::run },
 ];
 
 impl Step {
