@@ -43,6 +43,12 @@ impl Kind {
     /// What jobs read and write. Quick to start, which the storages for checkpoints are not.
     pub(crate) const USUAL: [Kind; 2] = [Kind::Kafka, Kind::Postgres];
 
+    /// The usual ones, and those that `names` speak of: a test that needs another one has it in its name.
+    pub(crate) fn for_tests_named(names: &[&str]) -> Vec<Kind> {
+        let speaks_of = |kind: Kind| names.iter().any(|name| name.split('_').any(|part| part == kind.name()));
+        Kind::ALL.into_iter().filter(|kind| Kind::USUAL.contains(kind) || speaks_of(*kind)).collect()
+    }
+
     /// Its name on the command line, and that of its directory.
     fn name(self) -> &'static str {
         match self {
@@ -259,6 +265,13 @@ fn remove_old_runs(cache: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tests_get_the_servers_that_are_in_their_names_beside_the_usual_ones() {
+        assert_eq!(Kind::for_tests_named(&["kills", "checkpoints"]), Kind::USUAL);
+        let expected = [Kind::Kafka, Kind::Postgres, Kind::Hdfs, Kind::S3];
+        assert_eq!(Kind::for_tests_named(&["checkpoints_in_s3", "hdfs"]), expected);
+    }
 
     #[test]
     fn servers_are_chosen_by_name_and_the_quick_ones_without() {

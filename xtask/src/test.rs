@@ -41,7 +41,7 @@ pub(crate) fn everything() -> TaskResult {
 
 /// Runs the acceptance tests whose name contains one of `names`.
 pub(crate) fn acceptance(names: &[&str]) -> TaskResult {
-    with_servers(&Kind::USUAL, |run, servers| {
+    with_servers(&Kind::for_tests_named(names), |run, servers| {
         run.programs()?;
         let tests = Cargo::new("test --release --no-fail-fast -p tidegate-acceptance");
         run.tests(&with_environment(tests, servers).arguments(&HARNESS).arguments(names))?;

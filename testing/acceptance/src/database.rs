@@ -1,6 +1,7 @@
 //! The databases a job writes to, read as an operator would: totals and offsets in one read transaction.
 
 use crate::truth::{Positions, Totals};
+use crate::windows::{ByTime, Windows};
 use postgres::{Client, NoTls};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ use std::time::Duration;
 const BATCHES: &str = "SELECT partition, batch, plan FROM tidegate_batches WHERE output = 'word_counts'";
 const PARTITIONS: &str = "SELECT partitions FROM tidegate_outputs WHERE output = 'word_counts'";
 const TOTALS: &str = "SELECT word, count FROM word_counts";
+const BATCH_COUNTS: &str = "SELECT batch_ms, word, count FROM batch_counts";
+const WINDOW_COUNTS: &str = "SELECT window_ms, word, count FROM window_counts";
 
 /// What a database holds at one moment.
 #[derive(Clone, Debug, Default)]
@@ -159,6 +162,32 @@ impl Database {
             Database::Sqlite(file) => read_sqlite(file).expect("the file can be read"),
             Database::Postgres { .. } => read_postgres(&mut self.client()).expect("the server can be read"),
         }
+    }
+
+    /// What it holds of batches and windows. Of a job that runs they may be of different moments.
+    pub fn windows(&self) -> Windows {
+        Windows { batches: self.by_time(BATCH_COUNTS), windows: self.by_time(WINDOW_COUNTS) }
+    }
+
+    fn by_time(&self, query: &str) -> ByTime {
+        let rows: Vec<(i64, String, i64)> = match self {
+            Database::Sqlite(file) => {
+                let connection = Connection::open(file).expect("the file can be opened");
+                let mut query = connection.prepare(query).expect("the table is there");
+                let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+                rows.and_then(Iterator::collect).expect("the rows can be read")
+            }
+            Database::Postgres { .. } => {
+                let rows = self.client().query(query, &[]).expect("the table can be read");
+                rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+            }
+        };
+        let mut by_time = ByTime::new();
+        for (time, word, count) in rows {
+            let before = by_time.entry(time).or_default().insert(word, count);
+            assert_eq!(before, None, "a word stands twice at {time}");
+        }
+        by_time
     }
 
     /// As [`Database::read`], or nothing while the server is away.

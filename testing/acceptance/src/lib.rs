@@ -6,10 +6,12 @@
 
 pub mod broker;
 pub mod database;
+pub mod kills;
 pub mod patience;
 pub mod program;
 pub mod story;
 pub mod truth;
+pub mod windows;
 
 /// The README's program compiles.
 #[cfg(doctest)]

@@ -41,6 +41,24 @@ impl Build {
     }
 }
 
+/// How a job keeps its totals, if it does not add to those in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// By a function of all new values of a word, which gives all words out in each batch.
+    Update,
+    /// By a function of one value, which gives out the words of the batch.
+    Map,
+}
+
+/// Where a job holds its state while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// In memory.
+    Memory,
+    /// On the local disk.
+    Disk,
+}
+
 /// A word count with its command line. Without more it has no database, no checkpoint and no end.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -83,6 +101,20 @@ impl Job {
     #[must_use]
     pub fn checkpoint(self, directory: &Path) -> Job {
         self.with("--checkpoint", directory.display())
+    }
+
+    /// With its totals as state.
+    #[must_use]
+    pub fn state(self, state: State, store: Store) -> Job {
+        let state = match state {
+            State::Update => "update",
+            State::Map => "map",
+        };
+        let store = match store {
+            Store::Memory => "memory",
+            Store::Disk => "disk",
+        };
+        self.with("--state", state).with("--state-store", store)
     }
 
     /// Takes so many records a second of each partition.

@@ -1,7 +1,7 @@
 //! One job through its crashes: the check that every crash test makes, and that a broken build must not pass.
 
 use crate::database::{Database, Kind, Snapshot};
-use crate::program::{Build, Job};
+use crate::program::{Build, Job, State, Store};
 use crate::truth::{Truth, compare, totals_of_all};
 use std::path::Path;
 use tempfile::TempDir;
@@ -10,6 +10,10 @@ use tidegate_servers::lines::PARTITIONS;
 
 /// Records a second of each partition that a story's job takes, so that a topic of some 10,000 lines makes some batches.
 const RATE: u32 = 8_000;
+/// The same for a job with windows, which writes each word of each batch several times.
+const RATE_WITH_WINDOWS: u32 = 2_000;
+/// How long a window lasts: four batches. One ends with each batch.
+const WINDOW_MS: i64 = 200;
 
 /// The servers that `cargo xtask test` started.
 ///
@@ -48,6 +52,8 @@ pub struct Story {
     pub job: Job,
     truth: Truth,
     lines: u64,
+    rate: u32,
+    has_windows: bool,
     directory: TempDir,
 }
 
@@ -62,7 +68,16 @@ impl Story {
             Memory::DatabaseAlone => job,
         };
         let truth = Truth::new(u64::from(PARTITIONS.unsigned_abs()));
-        Story { database, job, truth, lines: topic.lines, directory }
+        Story { database, job, truth, lines: topic.lines, rate: RATE, has_windows: false, directory }
+    }
+
+    /// With totals that are state, with windows, and with a checkpoint after every other batch.
+    #[must_use]
+    pub fn with_state(mut self, state: State, store: Store) -> Story {
+        let job = self.job.state(state, store).with("--window", format!("{WINDOW_MS}ms/50ms"));
+        self.job = job.with("--checkpoint-interval", "100ms");
+        (self.rate, self.has_windows) = (RATE_WITH_WINDOWS, true);
+        self
     }
 
     /// With another build, and a sabotage for it.
@@ -100,7 +115,7 @@ impl Story {
     /// # Errors
     /// The run ended otherwise, or the check fails.
     pub fn crash(&mut self, at: &str) -> Result<Snapshot, String> {
-        self.crash_at_rate(at, RATE)
+        self.crash_at_rate(at, self.rate)
     }
 
     /// As [`Story::crash`], with another rate.
@@ -115,12 +130,13 @@ impl Story {
         self.check().map_err(|text| format!("after the crash at {at}: {text}"))
     }
 
-    /// Runs to the end of the topic, and checks all of it. Gives what the run printed.
+    /// Runs to the end of the topic, and checks all of it. Gives what the run printed. A job with windows goes on at its rate,
+    /// so that there are some after the crash.
     ///
     /// # Errors
     /// The run failed, or the totals are not those of the lines.
     pub fn finish(&mut self) -> Result<String, String> {
-        self.finish_at_rate(None)
+        self.finish_at_rate(self.has_windows.then_some(self.rate))
     }
 
     /// As [`Story::finish`], with another rate.
@@ -135,13 +151,14 @@ impl Story {
         Ok(ended.output)
     }
 
-    /// Checks that the database holds the whole topic.
+    /// Checks that the database holds the whole topic, and the windows of a job that has any.
     ///
     /// # Errors
     /// It does not.
     pub fn finished(&mut self) -> Result<(), String> {
         let found = self.check()?;
-        compare(&found.totals, &totals_of_all(self.lines)).map_err(|text| format!("at the end: {text}"))
+        compare(&found.totals, &totals_of_all(self.lines)).map_err(|text| format!("at the end: {text}"))?;
+        if self.has_windows { self.database.windows().check(WINDOW_MS, &found.totals) } else { Ok(()) }
     }
 }
 

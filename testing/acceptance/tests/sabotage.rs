@@ -1,10 +1,13 @@
 //! The checks of the crash tests go red when a guarantee is broken on purpose, and are green for the same program otherwise.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+use rustix::process::Signal;
 use std::sync::LazyLock;
+use std::time::Duration;
 use tidegate_acceptance::broker::topic_of_lines;
 use tidegate_acceptance::database::Kind;
-use tidegate_acceptance::program::Build;
+use tidegate_acceptance::patience::wait_for;
+use tidegate_acceptance::program::{Build, State, Store};
 use tidegate_acceptance::story::{
     Memory, Story, Topic, crash_and_recover, crash_and_run_the_same_batch, shared,
 };
@@ -21,6 +24,10 @@ type Check = fn(&mut Story, &str) -> Result<(), String>;
 /// What the check says of the sabotaged program; the same check must say nothing of it when it is left alone.
 fn noticed(kind: Kind, sabotage: &str, check: Check, at: &str) -> String {
     let story = || Story::new(&TOPIC, kind, Memory::Checkpoint, &shared().postgres);
+    noticed_of(&story, kind, sabotage, check, at)
+}
+
+fn noticed_of(story: &dyn Fn() -> Story, kind: Kind, sabotage: &str, check: Check, at: &str) -> String {
     check(&mut story().build(Build::Sabotaged, None), at).unwrap();
     let outcome = check(&mut story().build(Build::Sabotaged, Some(sabotage)), at);
     outcome.expect_err(&format!("{sabotage} was not noticed with {kind:?} at {at}"))
@@ -54,4 +61,42 @@ fn a_plan_that_is_journaled_late_is_another_one_when_the_batch_is_run_again() {
         let text = noticed(kind, "journal_late", crash_and_run_the_same_batch, "prepared:3");
         assert!(text.contains("records, planned were"), "{text}");
     }
+}
+
+/// How long a batch is kept from being committed: a sabotaged job has published its checkpoint long before.
+const HELD_UP: Duration = Duration::from_secs(3);
+
+/// Killed at `at`, or in the middle of a commit that a lock holds up, a job goes on with the batch that it was about.
+fn crash_before_a_commit(story: &mut Story, at: &str) -> Result<(), String> {
+    let mut run = story.job.clone().rate(2_000).start();
+    run.wait_until("a commit", || (story.database.read().newest() > 2).then_some(()));
+    run.signal(Signal::TERM);
+    run.wait().succeeded()?; // with a checkpoint of its last batch: the next one is of a batch that can't be committed
+    let mut session = story.database.client();
+    let mut lock = session.transaction().unwrap();
+    lock.batch_execute("LOCK TABLE word_counts IN EXCLUSIVE MODE").unwrap();
+    let mut run = story.job.clone().rate(2_000).env("TIDEGATE_CRASH_AT", at).start();
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut looking = story.database.client();
+    wait_for("a commit that waits, or the crash", || {
+        let waits = looking.query_one(waiting, &[]).unwrap().get::<_, i64>(0) > 0;
+        (waits || run.ended_within(Duration::ZERO).is_some()).then_some(())
+    });
+    if run.ended_within(HELD_UP).is_none() {
+        run.kill();
+    }
+    lock.rollback().unwrap();
+    story.check()?;
+    story.finish().map(drop)
+}
+
+#[test]
+fn a_checkpoint_that_is_published_before_its_commit_skips_a_batch() {
+    let server = shared().postgres;
+    let story = || {
+        Story::new(&TOPIC, Kind::Postgres, Memory::Checkpoint, &server).with_state(State::Map, Store::Memory)
+    };
+    let text =
+        noticed_of(&story, Kind::Postgres, "checkpoint_early", crash_before_a_commit, "manifest-published");
+    assert!(text.contains("should hold every batch up to"), "{text}");
 }
