@@ -2,6 +2,7 @@
 //! goes on with other totals.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+use rustix::process::Signal;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -21,8 +22,16 @@ static TOPIC: LazyLock<Topic> = LazyLock::new(|| {
 fn killed_after(checkpoints: usize) -> Story {
     let story = Story::new(&TOPIC, Kind::Sqlite, Memory::Checkpoint, "");
     let mut story = story.with_state(State::Map, Store::Memory);
-    story.crash(&format!("manifest-published:{checkpoints}")).unwrap();
+    kill_after(&mut story, checkpoints);
     story
+}
+
+/// Runs until so many checkpoints more are published. Where the lines end before that, batches without any follow.
+fn kill_after(story: &mut Story, checkpoints: usize) {
+    let at = format!("manifest-published:{checkpoints}");
+    let ended = story.job.clone().rate(2_000).env("TIDEGATE_CRASH_AT", &at).run();
+    assert!(ended.was_killed(), "{at}: {}; it printed:\n{}", ended.status, ended.output);
+    story.check().unwrap();
 }
 
 /// The manifests, oldest first.
@@ -82,11 +91,25 @@ fn without_checkpoints_a_journal_that_has_all_plans_gives_the_state_back() {
     assert!(!output.contains("state is restored"), "{output}");
 }
 
+/// A job that has stopped as it should, with a checkpoint of its last batch.
+fn stopped() -> Story {
+    let story = Story::new(&TOPIC, Kind::Sqlite, Memory::Checkpoint, "");
+    let story = story.with_state(State::Map, Store::Memory);
+    let mut run = story.job.clone().rate(2_000).start();
+    run.wait_until("some commits", || (story.database.read().newest() > 4).then_some(()));
+    run.signal(Signal::TERM);
+    run.wait().succeeded().unwrap();
+    story
+}
+
 #[test]
-fn without_checkpoints_a_journal_that_lacks_plans_is_refused_until_they_are_back() {
-    let mut story = killed_after(5);
+fn without_a_journal_the_newest_checkpoint_is_gone_on_from_and_then_no_older_plan_is_left() {
+    let mut story = stopped();
+    let here = story.checkpoint();
+    fs::remove_dir_all(here.join("journal")).unwrap();
+    kill_after(&mut story, 1);
     let before = story.check().unwrap();
-    let (here, aside) = (story.checkpoint(), story.directory().join("aside"));
+    let aside = story.directory().join("aside");
     fs::create_dir(&aside).unwrap();
     for folder in ["checkpoints", "state"] {
         fs::rename(here.join(folder), aside.join(folder)).unwrap();
