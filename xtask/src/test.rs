@@ -45,7 +45,7 @@ pub(crate) fn everything() -> TaskResult {
 pub(crate) fn acceptance(names: &[&str]) -> TaskResult {
     with_servers(&Kind::for_tests_named(names), |run, servers| {
         run.programs()?;
-        let tests = Cargo::new("test --release --no-fail-fast -p tidegate-acceptance");
+        let tests = Cargo::new("test --release --no-fail-fast -p tidegate-acceptance -p tidegate-cli");
         run.tests(&with_environment(tests, servers).arguments(&HARNESS).arguments(names))?;
         if run.tally == Tally::default() {
             return Err(format!("no acceptance test has a name with {}", names.join(" or ")).into());
