@@ -17,6 +17,9 @@ use std::sync::Arc;
 use tidegate_core::{Batch, PartitionId, Result};
 use tidegate_state::Kept;
 
+/// Whether a key stays with its value.
+pub type Keep<K, V> = dyn Fn(&K, &V) -> bool + Send + Sync;
+
 /// How a window's values are moved on.
 pub struct Moving<K, V> {
     /// Adds what enters.
@@ -24,7 +27,7 @@ pub struct Moving<K, V> {
     /// Takes out what leaves.
     pub inverse: Arc<dyn Fn(V, V) -> V + Send + Sync>,
     /// Keys for which it does not hold are forgotten at each slide; `None`: a key stays once it was there.
-    pub keep: Option<Arc<dyn Fn(&K, &V) -> bool + Send + Sync>>,
+    pub keep: Option<Arc<Keep<K, V>>>,
 }
 
 impl<K, V> Clone for Moving<K, V> {

@@ -42,7 +42,7 @@ pub use count::count;
 pub use filter::filter;
 pub use flat_map::{flat_map, flat_map_with};
 pub use gather::{aggregate, gather};
-pub use inverse_window::{Moving, reduce_by_key_and_window};
+pub use inverse_window::{Keep, Moving, reduce_by_key_and_window};
 pub use keys::{group_by, key_by, keys, values};
 pub use map::map;
 pub use map_partitions::map_partitions;
@@ -58,7 +58,7 @@ pub use static_pairs::{StaticPairs, join_static, left_outer_join_static, subtrac
 pub use take::{first, take};
 pub use thin::thin;
 pub use union::union;
-pub use update_state::{InitialState, KeyUpdate, Updating, update_state_by_key};
+pub use update_state::{InitialState, KeyUpdate, UpdateKey, UpdatePartition, Updating, update_state_by_key};
 pub use values::{flat_map_values, map_values};
 pub use window::{WindowSpan, window};
 pub use with::{filter_with, map_with};

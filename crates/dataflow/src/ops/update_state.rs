@@ -20,13 +20,19 @@ use tidegate_state::{Kept, KeyedState, Row};
 /// One key with its values in the batch and its state before, as a function over a whole partition is given it.
 pub type KeyUpdate<K, V, S> = (K, Vec<V>, Option<S>);
 
+/// Makes the state of one key: of the batch, the key, its values in the batch, its state before.
+pub type UpdateKey<K, V, S> = dyn Fn(&Batch, &K, Vec<V>, Option<S>) -> Option<S> + Send + Sync;
+
+/// Makes the states of a whole partition.
+pub type UpdatePartition<K, V, S> = dyn Fn(&Batch, Vec<KeyUpdate<K, V, S>>) -> Vec<(K, S)> + Send + Sync;
+
 /// How states are made.
 pub enum Updating<K, V, S> {
     /// Key by key: the batch, the key, its values in the batch (none: it has a state and no values), its state before. `None`
     /// removes the key.
-    ByKey(Arc<dyn Fn(&Batch, &K, Vec<V>, Option<S>) -> Option<S> + Send + Sync>),
+    ByKey(Arc<UpdateKey<K, V, S>>),
     /// A whole partition at once: what is not given back is removed.
-    ByPartition(Arc<dyn Fn(&Batch, Vec<KeyUpdate<K, V, S>>) -> Vec<(K, S)> + Send + Sync>),
+    ByPartition(Arc<UpdatePartition<K, V, S>>),
 }
 
 impl<K, V, S> Clone for Updating<K, V, S> {
@@ -157,7 +163,7 @@ fn by_key<K, V, S>(
     batch: &Batch,
     states: &mut KeyedState<K, S>,
     mut values: HashMap<K, Vec<V>>,
-    f: &dyn Fn(&Batch, &K, Vec<V>, Option<S>) -> Option<S>,
+    f: &UpdateKey<K, V, S>,
     blame: &Blame,
     next: &mut Next<(K, S)>,
 ) -> Result<()>
@@ -189,7 +195,7 @@ fn by_partition<K, V, S>(
     batch: &Batch,
     states: &mut KeyedState<K, S>,
     mut values: HashMap<K, Vec<V>>,
-    f: &dyn Fn(&Batch, Vec<KeyUpdate<K, V, S>>) -> Vec<(K, S)>,
+    f: &UpdatePartition<K, V, S>,
     blame: &Blame,
     next: &mut Next<(K, S)>,
 ) -> Result<()>
