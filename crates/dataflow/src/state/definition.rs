@@ -11,6 +11,8 @@ use tidegate_state::{Row, StateFormat, StateKey, StateValue};
 /// Gives each row of a file to a function.
 type Each<'a, K, V> = &'a mut dyn FnMut(Row<K, V>) -> Result<()>;
 type Read<K, V> = Arc<dyn Fn(&dyn Storage, &StateFile, Each<'_, K, V>) -> Result<()> + Send + Sync>;
+/// The columns of an older form, and what reads its files.
+type Migration<K, V> = (Vec<String>, Read<K, V>);
 /// The partition that a row of a file belongs to; also told the one it was in.
 type Place<K, V> = Arc<dyn Fn(PartitionId, &Row<K, V>) -> u32 + Send + Sync>;
 
@@ -29,7 +31,7 @@ pub(crate) struct StateDefinition<K, V> {
     at: usize,
     format: StateFormat<K, V>,
     place: Place<K, V>,
-    migrations: Mutex<Vec<(Vec<String>, Read<K, V>)>>,
+    migrations: Mutex<Vec<Migration<K, V>>>,
 }
 
 impl<K: StateKey, V: StateValue> StateDefinition<K, V> {
