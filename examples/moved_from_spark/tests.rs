@@ -3,7 +3,7 @@
 use super::{top_of_last_minute, totals, words};
 use tidegate::DStream;
 use tidegate::testkit::run;
-use tidegate_kafka::{KafkaRecord, OwnedRecord};
+use tidegate_kafka::KafkaRecord;
 
 const PAGE: &str = include_str!("../../docs/coming-from-spark-streaming.md");
 const PROGRAM: &str = include_str!("main.rs");
@@ -23,8 +23,8 @@ fn the_pieces_on_the_page_are_the_program() {
 
 #[test]
 fn each_word_of_a_line_is_a_pair() {
-    let lines = [vec![OwnedRecord::of_value("the tide"), OwnedRecord::of_value("ebb")]];
-    let pairs = run(|lines: DStream<KafkaRecord>| words(&lines), lines);
+    let job = |lines: DStream<String>| words(&lines.map(KafkaRecord::of_value));
+    let pairs = run(job, [vec!["the tide", "ebb"]]);
     assert_eq!(pairs, [[pair("the", 1), pair("tide", 1), pair("ebb", 1)]]);
 }
 
