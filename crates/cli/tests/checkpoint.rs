@@ -157,10 +157,13 @@ fn a_place_without_checkpoints_is_told_and_left_as_it_is() {
 }
 
 /// What is said of each state; whether the program can go on; and, if not, what is said of the way out.
+/// What a change is about, the flags of the program before and after it, and what can't be gone on from.
+type Change<'a> = (&'a str, &'a [&'a str], &'a [&'a str], Option<&'a str>);
+
 #[test]
 fn what_becomes_of_each_state_is_told_and_a_start_then_does_what_was_told() {
     let changed = "totals: changed from key: Utf8, value: Int64 to ";
-    let table: [(&str, &[&str], &[&str], Option<&str>); 10] = [
+    let table: [Change<'_>; 10] = [
         ("first", &[], &["count: kept\n", "totals: kept\n"], None),
         ("kept", &[], &["count: kept\n", "totals: kept\n"], None),
         ("new", &[], &["count: kept\n", "largest: new, starts empty\n", "totals: kept\n"], None),
