@@ -156,10 +156,10 @@ fn a_place_without_checkpoints_is_told_and_left_as_it_is() {
     assert_eq!(std::fs::read_dir(world.place()).unwrap().count(), 0);
 }
 
-/// What is said of each state; whether the program can go on; and, if not, what is said of the way out.
 /// What a change is about, the flags of the program before and after it, and what can't be gone on from.
 type Change<'a> = (&'a str, &'a [&'a str], &'a [&'a str], Option<&'a str>);
 
+/// What is said of each state; whether the program can go on; and, if not, what is said of the way out.
 #[test]
 fn what_becomes_of_each_state_is_told_and_a_start_then_does_what_was_told() {
     let changed = "totals: changed from key: Utf8, value: Int64 to ";
