@@ -173,7 +173,7 @@ mod tests {
     fn the_plan_is_json_that_a_person_can_read() {
         assert_eq!(
             plan_json(&plan(7, 10)).unwrap(),
-            r#"{"id":7,"time":7000,"sources":[{"stream":"lines","ranges":[{"partition":"lines-0","from":0,"until":10}]}]}"#
+            r#"{"id":7,"time":7000,"zero":0,"sources":[{"stream":"lines","ranges":[{"partition":"lines-0","from":0,"until":10}]}]}"#
         );
     }
 

@@ -33,7 +33,7 @@ impl<T: ExchangeData> DStream<T> {
     /// assert_eq!(out, [vec![1], vec![1, 2], vec![2], vec![4]]);
     /// // Between two slides there is no dataset at all.
     /// let out = run(|n: DStream<i32>| n.window(BATCH * 3, BATCH * 2).count(), [vec![1], vec![2], vec![], vec![4]]);
-    /// assert_eq!(out, [vec![2], vec![1]]);
+    /// assert_eq!(out, [vec![2], vec![2]]);
     /// ```
     ///
     /// Source: Spark's Streaming Programming Guide, "Window Operations".
