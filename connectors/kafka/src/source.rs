@@ -11,7 +11,7 @@ use crate::strategy::{ConsumerStrategy, LocationStrategy, Options, Selection};
 use crate::topic_partition::{OffsetRange, TopicPartition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tidegate_core::{Error, Planner, Reader, Result, Source, SourceRange, StreamId};
+use tidegate_core::{Error, InputContext, Planner, Reader, Result, Source, SourceRange, StreamId};
 
 /// Kafka as a source: each batch a recorded range of offsets of each partition.
 ///
@@ -100,8 +100,8 @@ impl Source<KafkaRecord> for KafkaSource {
         format!("Kafka {} at {}", self.inner.selection, self.inner.settings.bootstrap)
     }
 
-    fn planner(&self, stream: &StreamId) -> Result<Box<dyn Planner>> {
-        Ok(Box::new(KafkaPlanner::open(&self.inner, stream)?))
+    fn planner(&self, context: &InputContext) -> Result<Box<dyn Planner>> {
+        Ok(Box::new(KafkaPlanner::open(&self.inner, &context.stream)?))
     }
 
     fn reader(

@@ -18,12 +18,16 @@ pub struct SourceRange {
     /// The source has begun anew (a topic was deleted and made again): `from` may lie before what was read already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub begins_anew: bool,
+    /// What the source needs beside the positions to read the same again, or to see that it can't: the modification time and
+    /// identity of a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
 }
 
 impl SourceRange {
     /// A range of `partition`.
     pub fn new(partition: impl Into<String>, from: u64, until: u64) -> Self {
-        SourceRange { partition: partition.into(), from, until, begins_anew: false }
+        SourceRange { partition: partition.into(), from, until, begins_anew: false, mark: None }
     }
 
     /// Number of positions in the range. A source with gaps (a compacted topic) may hold fewer records.

@@ -1,6 +1,7 @@
 //! What a source must promise: the driver asks what is there, a worker reads exactly what was planned.
 
-use crate::{BatchPlan, PartitionId, Result, SourcePlan, SourceRange, StreamId};
+use crate::{BatchPlan, InputGuarantee, PartitionId, Result, SourcePlan, SourceRange, Storage, StreamId};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An input of records of type `T`.
@@ -10,11 +11,16 @@ pub trait Source<T>: Send + Sync + 'static {
     /// What the source is, for logs and the guarantee report: `Kafka topic lines at host:9092`. Never a secret.
     fn describe(&self) -> String;
 
+    /// What becomes of a record after a crash, as far as this input goes. Said at the start and in the guarantee report.
+    fn guarantee(&self) -> InputGuarantee {
+        InputGuarantee::exactly_once("a range is read again as often as need be, and gives the same records")
+    }
+
     /// Opens the driver's side.
     ///
     /// # Errors
     /// The outer system can't be reached, or the source does not exist there.
-    fn planner(&self, stream: &StreamId) -> Result<Box<dyn Planner>>;
+    fn planner(&self, context: &InputContext) -> Result<Box<dyn Planner>>;
 
     /// Opens the side of worker `worker` of `workers`.
     ///
@@ -27,6 +33,25 @@ pub trait Source<T>: Send + Sync + 'static {
     fn worker_of(&self, index: usize, range: &SourceRange, workers: usize) -> usize {
         let _ = range;
         index % workers
+    }
+}
+
+/// For whom an input is opened.
+#[derive(Clone, Debug)]
+pub struct InputContext {
+    /// The input's name.
+    pub stream: StreamId,
+    /// Where the job keeps its journal and its checkpoints, if it does. An input that must remember more than its plans
+    /// say keeps that below `inputs/NAME/` there.
+    pub storage: Option<Arc<dyn Storage>>,
+    /// Length of a batch.
+    pub batch_interval: Duration,
+}
+
+impl InputContext {
+    /// The input `stream` of a job without a storage, with batches of a second: for tests.
+    pub fn new(stream: impl Into<StreamId>) -> InputContext {
+        InputContext { stream: stream.into(), storage: None, batch_interval: Duration::from_secs(1) }
     }
 }
 
@@ -47,6 +72,18 @@ pub trait Planner: Send {
 
     /// `plan` is the next batch's: the positions move to its end.
     fn planned(&mut self, plan: &SourcePlan);
+
+    /// From now on the stream takes at most so many records a second over all its partitions, beside its own limits:
+    /// back-pressure tells what the job can do. Before the first call there is no such limit.
+    fn limit_rate(&mut self, records_per_second: f64) {
+        let _ = records_per_second;
+    }
+
+    /// No batch up to the one of `plan` will be run again, not for state either: what is kept to read its ranges again may go.
+    /// Told after what makes it true is durable, and not for each batch; must not block.
+    fn released(&mut self, plan: &SourcePlan) {
+        let _ = plan;
+    }
 
     /// The batch of `plan` is in every output. Told after the journal knows; must not block.
     fn committed(&mut self, batch: &BatchPlan, plan: &SourcePlan) {

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tidegate_core::{
-    BatchPlan, Delivery, Error, Held, OperatorId, OutputContext, OutputId, Planner, Result, StreamId,
+    BatchPlan, Delivery, Error, Held, InputContext, InputGuarantee, OperatorId, OutputContext, OutputId,
+    Planner, Result, Storage, StreamId,
 };
 
 /// Number of partitions of a dataset in the batch of a plan: the same on every worker. None where there is no dataset.
@@ -84,9 +86,9 @@ pub(crate) struct Parent {
 pub(crate) type Consumer<T> = Arc<dyn for<'s> Fn(&mut Segment<'s>) -> Next<T> + Send + Sync>;
 
 /// Builds all that one input feeds.
-type Root = Arc<dyn for<'s> Fn(&mut Lowering<'s>) + Send + Sync>;
+pub(crate) type Root = Arc<dyn for<'s> Fn(&mut Lowering<'s>) + Send + Sync>;
 
-type OpenPlanner = Arc<dyn Fn() -> Result<Box<dyn Planner>> + Send + Sync>;
+pub(crate) type OpenPlanner = Arc<dyn Fn(&InputContext) -> Result<Box<dyn Planner>> + Send + Sync>;
 type OpenOutput = Arc<dyn Fn(&OutputContext) -> Result<Held> + Send + Sync>;
 
 /// The whole graph of a job.
@@ -123,13 +125,15 @@ pub(crate) struct Shared {
     names: Mutex<Vec<Arc<str>>>,
 }
 
+/// An input stream, whatever its records are.
 #[derive(Clone)]
-struct Input {
-    stream: StreamId,
-    describe: String,
-    used: Arc<Used>,
-    planner: OpenPlanner,
-    root: Root,
+pub(crate) struct Input {
+    pub(crate) stream: StreamId,
+    pub(crate) describe: String,
+    pub(crate) guarantee: InputGuarantee,
+    pub(crate) used: Arc<Used>,
+    pub(crate) planner: OpenPlanner,
+    pub(crate) root: Root,
 }
 
 /// An output as the driver sees it.
@@ -191,12 +195,23 @@ impl Graph {
         self.used_inputs().into_iter().map(|input| (input.stream, input.describe)).collect()
     }
 
+    /// What the inputs that lead to an output promise.
+    pub fn input_guarantees(&self) -> Vec<(StreamId, InputGuarantee)> {
+        self.used_inputs().into_iter().map(|input| (input.stream, input.guarantee)).collect()
+    }
+
     /// Opens the planner of each input that leads to an output, in the order of the graph.
     ///
     /// # Errors
     /// As the source gives them.
-    pub fn planners(&self) -> Result<Vec<(StreamId, Box<dyn Planner>)>> {
-        self.used_inputs().into_iter().map(|input| Ok((input.stream, (input.planner)()?))).collect()
+    pub fn planners(&self, storage: Option<&Arc<dyn Storage>>) -> Result<Vec<(StreamId, Box<dyn Planner>)>> {
+        let batch_interval = Duration::from_millis(self.shared.interval_ms);
+        let open = |input: Input| {
+            let (stream, storage) = (input.stream, storage.cloned());
+            let planner = (input.planner)(&InputContext { stream: stream.clone(), storage, batch_interval })?;
+            Ok((stream, planner))
+        };
+        self.used_inputs().into_iter().map(open).collect()
     }
 
     /// The states of operators that lead to an output.
@@ -248,23 +263,17 @@ impl Graph {
         &self.shared
     }
 
-    pub(crate) fn add_input(
-        &self,
-        stream: StreamId,
-        describe: String,
-        used: Arc<Used>,
-        planner: OpenPlanner,
-        root: Root,
-    ) -> Result<()> {
+    pub(crate) fn add_input(&self, input: Input) -> Result<()> {
         self.shared.refuse_if_frozen("an input")?;
         let mut inputs = lock(&self.inputs);
-        if inputs.iter().any(|input| input.stream == stream) {
+        if inputs.iter().any(|other| other.stream == input.stream) {
             return Err(Error::reconfigure(format!(
-                "two input streams are named \"{stream}\"; a stream's name is how it is found again after a restart, so \
-                 give each its own"
+                "two input streams are named \"{}\"; a stream's name is how it is found again after a restart, so give each \
+                 its own",
+                input.stream
             )));
         }
-        inputs.push(Input { stream, describe, used, planner, root });
+        inputs.push(input);
         Ok(())
     }
 }

@@ -1,12 +1,12 @@
 //! A source as the top of a segment: reads the planned ranges of this worker and pushes them down, in bounded turns.
 
-use crate::graph::{Cadence, Graph, Node, PartitionCount, Used};
+use crate::graph::{Cadence, Graph, Input, Node, PartitionCount, Used};
 use crate::lower::Lowering;
 use crate::push::{Data, Next};
 use std::sync::Arc;
 use tidegate_core::{
-    Batch, BatchPlan, Emit, PartitionId, Progress, Reader, RecordAges, Result, Source, SourceRange, StreamId,
-    crash_point,
+    Batch, BatchPlan, Emit, InputContext, PartitionId, Progress, Reader, RecordAges, Result, Source,
+    SourceRange, StreamId, crash_point,
 };
 
 /// Records a source hands on before other operators get their turn.
@@ -27,16 +27,15 @@ impl Graph {
         let cadence = Cadence::new(self.shared().interval_ms(), present);
         let node = Node::with_cadence(self.shared(), "input", &[], cadence, partitions);
         let used: Arc<Used> = node.used().clone();
-        let planner = {
-            let (source, stream) = (source.clone(), stream.clone());
-            Arc::new(move || source.planner(&stream))
-        };
-        let describe = source.describe();
-        let root = {
-            let (node, stream) = (node.clone(), stream.clone());
-            Arc::new(move |lowering: &mut Lowering<'_>| lower(lowering, &node, &stream, &source))
-        };
-        self.add_input(stream, describe, used, planner, root)?;
+        let (opened, lowered, named) = (source.clone(), node.clone(), stream.clone());
+        self.add_input(Input {
+            describe: source.describe(),
+            guarantee: source.guarantee(),
+            used,
+            planner: Arc::new(move |context: &InputContext| opened.planner(context)),
+            root: Arc::new(move |lowering: &mut Lowering<'_>| lower(lowering, &lowered, &named, &source)),
+            stream,
+        })?;
         Ok(node)
     }
 }

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use tidegate_core::{
-    Batch, BatchId, BatchPlan, BatchTime, Delivery, Emit, EpochStart, ErrorKind, Held, Output, OutputContext,
-    PartitionId, Planner, Progress, Reader, Result, RuntimeEvent, RuntimeFactory, Seat, Source, SourcePlan,
-    SourceRange, StreamId, Writer,
+    Batch, BatchId, BatchPlan, BatchTime, Delivery, Emit, EpochStart, ErrorKind, Held, InputContext, Output,
+    OutputContext, PartitionId, Planner, Progress, Reader, Result, RuntimeEvent, RuntimeFactory, Seat,
+    Source, SourcePlan, SourceRange, StreamId, Writer,
 };
 use tidegate_dataflow::{Graph, Node, TimelyRuntimes, ops, raise};
 
@@ -178,7 +178,7 @@ impl Source<(String, u64)> for TwoWords {
         "two words".to_owned()
     }
 
-    fn planner(&self, _: &StreamId) -> Result<Box<dyn Planner>> {
+    fn planner(&self, _: &InputContext) -> Result<Box<dyn Planner>> {
         unreachable!("the tests plan by hand")
     }
 

@@ -305,9 +305,10 @@ impl StreamingContext {
             delivery: door.delivery,
             open: door.open,
         };
+        let planners = graph.planners(settings.storage.as_ref())?;
         Ok(EngineParts {
             settings,
-            planners: graph.planners()?,
+            planners,
             outputs: graph.outputs().into_iter().map(door).collect(),
             runtimes: Box::new(runtimes),
             clock: clock.clone(),

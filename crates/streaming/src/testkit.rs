@@ -16,8 +16,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tidegate_core::{
-    BatchPlan, BatchTime, Delivery, Emit, Held, JobId, Output, OutputContext, Planner, Progress, Reader,
-    Seat, Source, SourcePlan, SourceRange, Storage, Writer,
+    BatchPlan, BatchTime, Delivery, Emit, Held, InputContext, JobId, Output, OutputContext, Planner,
+    Progress, Reader, Seat, Source, SourcePlan, SourceRange, Storage, Writer,
 };
 use tidegate_dataflow::ops;
 pub use tidegate_engine::ManualClock;
@@ -257,9 +257,9 @@ impl<T: Data + Sync> Source<T> for MemoryInput<T> {
         "memory".to_owned()
     }
 
-    fn planner(&self, stream: &StreamId) -> Result<Box<dyn Planner>> {
+    fn planner(&self, context: &InputContext) -> Result<Box<dyn Planner>> {
         let positions = vec![0; self.partitions.len()];
-        Ok(Box::new(MemoryPlanner { stream: stream.clone(), input: self.clone(), positions }))
+        Ok(Box::new(MemoryPlanner { stream: context.stream.clone(), input: self.clone(), positions }))
     }
 
     fn reader(&self, _: &StreamId, _: usize, _: usize) -> Result<Box<dyn Reader<T>>> {

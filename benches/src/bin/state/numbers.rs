@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tidegate::core::{Emit, Planner, Progress, Reader, Source, SourcePlan, SourceRange};
+use tidegate::core::{Emit, InputContext, Planner, Progress, Reader, Source, SourcePlan, SourceRange};
 use tidegate::{PartitionId, Result, StreamId};
 
 const PARTITIONS: u64 = 2;
@@ -26,8 +26,8 @@ impl Source<u64> for Numbers {
         "consecutive numbers".to_owned()
     }
 
-    fn planner(&self, stream: &StreamId) -> Result<Box<dyn Planner>> {
-        Ok(Box::new(NumbersPlanner { stream: stream.clone(), input: self.clone(), position: 0 }))
+    fn planner(&self, context: &InputContext) -> Result<Box<dyn Planner>> {
+        Ok(Box::new(NumbersPlanner { stream: context.stream.clone(), input: self.clone(), position: 0 }))
     }
 
     fn reader(&self, _: &StreamId, _: usize, _: usize) -> Result<Box<dyn Reader<u64>>> {

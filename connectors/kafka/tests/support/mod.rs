@@ -5,8 +5,8 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::time::{Duration, Instant};
 use tidegate_core::{
-    BatchId, BatchPlan, BatchTime, Emit, PartitionId, Planner, Progress, Reader, Result, Source, SourcePlan,
-    SourceRange, StreamId,
+    BatchId, BatchPlan, BatchTime, Emit, InputContext, PartitionId, Planner, Progress, Reader, Result,
+    Source, SourcePlan, SourceRange, StreamId,
 };
 use tidegate_kafka::{ConsumerStrategy, KafkaRecord, KafkaSource, LocationStrategy};
 
@@ -99,7 +99,7 @@ pub(crate) struct Job {
 impl Job {
     pub(crate) fn start(strategy: ConsumerStrategy, last: Option<&SourcePlan>) -> Result<Job> {
         let source = source(strategy);
-        let mut planner = source.planner(&stream())?;
+        let mut planner = source.planner(&InputContext::new(stream()))?;
         planner.resume(last)?;
         let reader = source.reader(&stream(), 0, 1)?;
         Ok(Job { source, planner, reader, last: last.cloned(), batches: 0 })

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tidegate_core::{
-    Batch, BatchId, BatchPlan, BatchTime, Delivery, Emit, Held, Output, OutputContext, OutputId, PartitionId,
-    Placement, Planner, Progress, Reader, Result, Seat, Source, SourcePlan, SourceRange, StreamId, Writer,
-    Writers,
+    Batch, BatchId, BatchPlan, BatchTime, Delivery, Emit, Held, InputContext, Output, OutputContext,
+    OutputId, PartitionId, Placement, Planner, Progress, Reader, Result, Seat, Source, SourcePlan,
+    SourceRange, StreamId, Writer, Writers,
 };
 use tidegate_dataflow::{Graph, ops};
 
@@ -160,7 +160,7 @@ impl Source<u64> for Numbers {
         "numbers".to_owned()
     }
 
-    fn planner(&self, _: &StreamId) -> Result<Box<dyn Planner>> {
+    fn planner(&self, _: &InputContext) -> Result<Box<dyn Planner>> {
         unreachable!("the tests plan by hand")
     }
 

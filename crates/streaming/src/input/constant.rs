@@ -4,7 +4,8 @@ use crate::Data;
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_core::{
-    Emit, PartitionId, Planner, Progress, Reader, Result, Source, SourcePlan, SourceRange, StreamId,
+    Emit, InputContext, PartitionId, Planner, Progress, Reader, Result, Source, SourcePlan, SourceRange,
+    StreamId,
 };
 
 /// Every batch takes all of `records`; a position is a number of batches.
@@ -23,8 +24,8 @@ impl<T: Data + Sync> Source<T> for ConstantSource<T> {
         format!("{} constant records", self.records.len())
     }
 
-    fn planner(&self, stream: &StreamId) -> Result<Box<dyn Planner>> {
-        Ok(Box::new(ConstantPlanner { stream: stream.clone(), batches: 0 }))
+    fn planner(&self, context: &InputContext) -> Result<Box<dyn Planner>> {
+        Ok(Box::new(ConstantPlanner { stream: context.stream.clone(), batches: 0 }))
     }
 
     fn reader(&self, _: &StreamId, _: usize, _: usize) -> Result<Box<dyn Reader<T>>> {

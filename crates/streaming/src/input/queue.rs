@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tidegate_core::{
-    BatchPlan, Emit, Error, PartitionId, Planner, Progress, Reader, Result, Source, SourcePlan, SourceRange,
-    StreamId,
+    BatchPlan, Emit, Error, InputContext, PartitionId, Planner, Progress, Reader, Result, Source, SourcePlan,
+    SourceRange, StreamId,
 };
 
 /// The queue of a [`queue_stream`](crate::StreamingContext::queue_stream): push datasets before the start or while it runs.
@@ -81,9 +81,9 @@ impl<T: Data + Sync> Source<T> for QueueSource<T> {
         "a queue in memory".to_owned()
     }
 
-    fn planner(&self, stream: &StreamId) -> Result<Box<dyn Planner>> {
+    fn planner(&self, context: &InputContext) -> Result<Box<dyn Planner>> {
         let (queue, one_at_a_time) = (self.queue.clone(), self.one_at_a_time);
-        Ok(Box::new(QueuePlanner { stream: stream.clone(), queue, one_at_a_time, position: 0 }))
+        Ok(Box::new(QueuePlanner { stream: context.stream.clone(), queue, one_at_a_time, position: 0 }))
     }
 
     fn reader(&self, _: &StreamId, _: usize, _: usize) -> Result<Box<dyn Reader<T>>> {

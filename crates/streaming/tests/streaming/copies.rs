@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tidegate::core::{Emit, Planner, Progress, Reader, Source, SourcePlan, SourceRange};
+use tidegate::core::{Emit, InputContext, Planner, Progress, Reader, Source, SourcePlan, SourceRange};
 use tidegate::testkit::{MemoryOutput, TestJob};
 use tidegate::{Conf, DStream, PartitionId, Result, Stop, StreamId};
 
@@ -31,8 +31,8 @@ impl Source<Counted> for Fresh {
         "fresh records".to_owned()
     }
 
-    fn planner(&self, stream: &StreamId) -> Result<Box<dyn Planner>> {
-        Ok(Box::new(Always(stream.clone())))
+    fn planner(&self, context: &InputContext) -> Result<Box<dyn Planner>> {
+        Ok(Box::new(Always(context.stream.clone())))
     }
 
     fn reader(&self, _: &StreamId, _: usize, _: usize) -> Result<Box<dyn Reader<Counted>>> {
