@@ -20,7 +20,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tidegate-state", &["tidegate-core"]),
     ("tidegate-dataflow", &["tidegate-core", "tidegate-state"]),
     ("tidegate-engine", &["tidegate-core", "tidegate-storage"]),
-    ("tidegate", &["tidegate-core", "tidegate-dataflow", "tidegate-engine", "tidegate-storage"]),
+    ("tidegate-receivers", &["tidegate-core", "tidegate-storage"]),
+    (
+        "tidegate",
+        &["tidegate-core", "tidegate-dataflow", "tidegate-engine", "tidegate-receivers", "tidegate-storage"],
+    ),
     ("tidegate-kafka", &["tidegate", "tidegate-core"]),
     ("tidegate-sql", &["tidegate", "tidegate-core"]),
     ("tidegate-object-store", &["tidegate-core", "tidegate-storage"]),
@@ -34,6 +38,10 @@ const CLOCKS: &[&str] = &[
     "crates/engine/src/clock.rs",
     // Waiting for the end of a job, which is real time whatever the stream's clock.
     "crates/engine/src/engine.rs",
+    // Rates, block intervals and restart delays of receivers, whose origins know no stream's clock.
+    "crates/receivers/src/rate.rs",
+    "crates/receivers/src/writer.rs",
+    "crates/receivers/src/supervisor.rs",
     // Timely wants to know when a worker began; peers are waited for with a deadline.
     "crates/dataflow/src/worker.rs",
     "crates/dataflow/src/cluster/",

@@ -26,8 +26,19 @@ pub const CRASH_POINTS: &[&str] = &[
 pub const STATE_CRASH_POINTS: &[&str] =
     &["snapshot-taken", "manifest-published", "checkpoint-retired", "restored"];
 
+/// The crash points that only a receiver meets, in order:
+///
+/// - `block-received`: records were handed to the stream, nothing is written;
+/// - `block-written`: a block is in the write-ahead log, and not durable;
+/// - `block-durable`: it is durable, and whoever stored it does not know yet;
+/// - `block-acknowledged`: its origin was told.
+pub const RECEIVER_CRASH_POINTS: &[&str] =
+    &["block-received", "block-written", "block-durable", "block-acknowledged"];
+
+const ALL: [&[&str]; 3] = [CRASH_POINTS, STATE_CRASH_POINTS, RECEIVER_CRASH_POINTS];
+
 fn is_crash_point(name: &str) -> bool {
-    CRASH_POINTS.contains(&name) || STATE_CRASH_POINTS.contains(&name)
+    ALL.iter().any(|points| points.contains(&name))
 }
 
 struct Armed {
@@ -55,7 +66,7 @@ fn armed() -> Option<Armed> {
     let (point, times) = at.split_once(':').unwrap_or((&at, "1"));
     if !is_crash_point(point) {
         // Going on would make a check pass that checked nothing.
-        let all = [CRASH_POINTS, STATE_CRASH_POINTS].concat().join(", ");
+        let all = ALL.concat().join(", ");
         panic!("TIDEGATE_CRASH_AT={at}: no such crash point; there are {all}");
     }
     Some(Armed { point: point.to_owned(), left: AtomicU64::new(times.parse().unwrap_or(1)) })

@@ -17,7 +17,7 @@ mod storage;
 
 pub use batch::{Batch, BatchPlan, PlanFlaw, SourcePlan, SourceRange};
 pub use checkpoint::{Checkpoint, StateCheckpoint, StateFile, StateShape};
-pub use crash::{CRASH_POINTS, STATE_CRASH_POINTS, crash_point};
+pub use crash::{CRASH_POINTS, RECEIVER_CRASH_POINTS, STATE_CRASH_POINTS, crash_point};
 pub use error::{Error, ErrorKind, Result};
 pub use guarantee::{Guarantee, InputGuarantee};
 pub use ids::{BatchId, BatchTime, JobId, OperatorId, OutputId, PartitionId, StateId, StreamId};

@@ -11,7 +11,10 @@ pub const PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 const MAGIC: [u8; 4] = *b"TGf1";
 
 /// Appends the frame of `payload` to `out`.
-pub(crate) fn encode(sequence: u64, payload: &[u8], out: &mut Vec<u8>) {
+///
+/// # Panics
+/// When the payload is longer than [`PAYLOAD_BYTES_MAX`].
+pub fn encode(sequence: u64, payload: &[u8], out: &mut Vec<u8>) {
     assert!(payload.len() <= PAYLOAD_BYTES_MAX, "a payload of {} bytes is beyond the limit", payload.len());
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
@@ -29,16 +32,22 @@ fn checksum(sequence: u64, payload: &[u8]) -> u32 {
 
 /// What stands at `at` in `bytes`.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub enum Found {
     /// A whole frame; the next one begins at the end of the range.
-    Frame { sequence: u64, payload: Range<usize> },
+    Frame {
+        /// Its number in the log.
+        sequence: u64,
+        /// Where its payload is.
+        payload: Range<usize>,
+    },
     /// The end of the bytes.
     End,
     /// Something that is not a whole frame.
     Broken,
 }
 
-pub(crate) fn decode(bytes: &[u8], at: usize) -> Found {
+/// What stands at byte `at` of `bytes`, which must not lie behind their end.
+pub fn decode(bytes: &[u8], at: usize) -> Found {
     let rest = &bytes[at..];
     if rest.is_empty() {
         return Found::End;
@@ -58,7 +67,7 @@ pub(crate) fn decode(bytes: &[u8], at: usize) -> Found {
 
 /// Whether a whole frame begins anywhere after `at`: then what stands at `at` was not lost by a crash while appending,
 /// for nothing is appended behind a torn frame.
-pub(crate) fn frame_after(bytes: &[u8], at: usize) -> Option<usize> {
+pub fn frame_after(bytes: &[u8], at: usize) -> Option<usize> {
     let from = (at + 1).min(bytes.len());
     memchr::memmem::find_iter(&bytes[from..], &MAGIC)
         .map(|offset| from + offset)

@@ -8,7 +8,7 @@
 
 pub mod conformance;
 mod failing;
-mod frame;
+pub mod frame;
 mod local;
 mod lock;
 mod log;

@@ -1,0 +1,98 @@
+//! A bucket of permits: so many records a second, on average.
+
+use std::time::{Duration, Instant};
+
+/// What a stream may still take. Asked before records are stored; their number is taken off afterwards, so that a large call is
+/// let through and the next one waits for it.
+#[derive(Debug)]
+pub(crate) struct Permits {
+    /// Records a second; `None`: any number.
+    rate: Option<f64>,
+    left: f64,
+    at: Instant,
+}
+
+/// Permits that are saved up: those of so long a time.
+const SAVED: Duration = Duration::from_millis(200);
+
+impl Permits {
+    pub(crate) fn new(rate: Option<f64>, now: Instant) -> Permits {
+        Permits { rate, left: 1.0, at: now }
+    }
+
+    pub(crate) fn set_rate(&mut self, rate: Option<f64>, now: Instant) {
+        self.refill(now);
+        self.rate = rate.map(|rate| rate.max(f64::MIN_POSITIVE));
+    }
+
+    /// How long to wait until something may be stored; zero: now.
+    pub(crate) fn wait(&mut self, now: Instant) -> Duration {
+        self.refill(now);
+        match self.rate {
+            Some(rate) if self.left < 1.0 => {
+                Duration::from_secs_f64(((1.0 - self.left) / rate).clamp(0.0, 60.0))
+                    .max(Duration::from_millis(1))
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// So many records were stored.
+    pub(crate) fn take(&mut self, records: u64) {
+        if self.rate.is_some() {
+            self.left -= records as f64;
+        }
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = now;
+        match self.rate {
+            None => self.left = 1.0,
+            Some(rate) => {
+                let most = (rate * SAVED.as_secs_f64()).max(1.0);
+                self.left = (self.left + rate * passed).min(most);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_average_no_more_than_the_rate_is_let_through() {
+        let begun = Instant::now();
+        let mut permits = Permits::new(Some(100.0), begun);
+        let (mut now, mut stored) = (begun, 0u64);
+        while now < begun + Duration::from_secs(10) {
+            let wait = permits.wait(now);
+            if wait.is_zero() {
+                permits.take(7);
+                stored += 7;
+            }
+            now += wait;
+        }
+        assert!((990..=1030).contains(&stored), "{stored} records in ten seconds at 100 a second");
+    }
+
+    #[test]
+    fn a_call_of_many_records_is_let_through_and_the_next_one_waits() {
+        let begun = Instant::now();
+        let mut permits = Permits::new(Some(100.0), begun);
+        assert!(permits.wait(begun).is_zero());
+        permits.take(1000);
+        let wait = permits.wait(begun);
+        assert!((Duration::from_secs(9)..=Duration::from_secs(11)).contains(&wait), "{wait:?}");
+        permits.set_rate(Some(10_000.0), begun);
+        assert!(permits.wait(begun) < Duration::from_secs(1), "a new rate holds at once");
+    }
+
+    #[test]
+    fn without_a_rate_nothing_waits() {
+        let mut permits = Permits::new(None, Instant::now());
+        permits.take(u64::MAX);
+        assert!(permits.wait(Instant::now()).is_zero());
+    }
+}
