@@ -27,6 +27,6 @@ mod writer;
 pub use handle::{Busy, ReceiverHandle};
 pub use marks::{Gaps, Marks, Position, Stored};
 pub use receiver::{Promise, Receiver};
-pub use settings::ReceiverSettings;
+pub use settings::{LogPlace, ReceiverSettings};
 pub use source::ReceiverSource;
 pub use stream::StoredRecord;

@@ -31,7 +31,7 @@ impl<T: StoredRecord> ReceiverSource<T> {
     pub fn new(receiver: impl Receiver<T>, settings: ReceiverSettings, marks: &Marks) -> Self {
         ReceiverSource {
             describe: receiver.describe(),
-            promise: receiver.promise(settings.log.is_some()),
+            promise: receiver.promise(settings.is_logged()),
             receiver: Mutex::new(Some(Box::new(receiver))),
             settings,
             marks: marks.clone(),
@@ -58,7 +58,9 @@ impl<T: StoredRecord> Source<T> for ReceiverSource<T> {
         let name = context.stream.to_string();
         let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
         let receiver = receiver.ok_or_else(|| Error::bug("a receiver is planned twice"))?;
-        let (log, found) = match &self.settings.log {
+        let storage = self.settings.log_storage(context.storage.as_ref());
+        let storage = storage.map_err(|e| e.context(format!("input {name}")))?;
+        let (log, found) = match &storage {
             None => (None, Found { blocks: Vec::new(), remembered: Remembered::default(), next: None }),
             Some(storage) => {
                 let medium = log::medium(storage, &format!("inputs/{}/log", folder_of(&name)))?;

@@ -12,6 +12,17 @@ const ALIASES: &[(&str, &str)] = &[
     ("spark.default.parallelism", "tidegate.default.parallelism"),
     ("spark.streaming.kafka.maxRatePerPartition", "tidegate.kafka.max_rate_per_partition"),
     ("spark.streaming.concurrentJobs", "tidegate.batches_in_flight_max"),
+    ("spark.streaming.receiver.writeAheadLog.enable", "tidegate.receiver.write_ahead_log.enable"),
+    ("spark.streaming.receiver.maxRate", "tidegate.receiver.max_rate"),
+    ("spark.streaming.blockInterval", "tidegate.receiver.block_interval_ms"),
+    ("spark.streaming.receiverRestartDelay", "tidegate.receiver.restart_delay_ms"),
+    ("spark.streaming.backpressure.enabled", "tidegate.backpressure.enable"),
+    ("spark.streaming.backpressure.initialRate", "tidegate.backpressure.initial_rate"),
+    ("spark.streaming.backpressure.rateEstimator", "tidegate.backpressure.rate_estimator"),
+    ("spark.streaming.backpressure.pid.proportional", "tidegate.backpressure.pid.proportional"),
+    ("spark.streaming.backpressure.pid.integral", "tidegate.backpressure.pid.integral"),
+    ("spark.streaming.backpressure.pid.derived", "tidegate.backpressure.pid.derived"),
+    ("spark.streaming.backpressure.pid.minRate", "tidegate.backpressure.pid.min_rate"),
 ];
 
 /// Keys whose values a checkpoint may show. The value of any other may be a secret.
@@ -26,6 +37,9 @@ const SHOWN: &[&str] = &[
     "tidegate.state.store",
     "tidegate.state.memory_bytes",
     "tidegate.kafka.max_rate_per_partition",
+    "tidegate.receiver.write_ahead_log.enable",
+    "tidegate.receiver.max_rate",
+    "tidegate.backpressure.enable",
 ];
 
 /// Partitions of a shuffle that is not told otherwise. Not the number of workers: results never depend on that.
@@ -109,7 +123,23 @@ impl Conf {
     }
 
     pub(crate) fn duration_ms(&self, key: &str, default: Duration) -> Result<Duration> {
-        Ok(Duration::from_millis(self.number(key, default.as_millis() as u64)?))
+        // Spark writes times with their unit.
+        match self.get(key).and_then(|text| text.trim().strip_suffix("ms")) {
+            Some(number) => match number.trim().parse() {
+                Ok(number) => Ok(Duration::from_millis(number)),
+                Err(_) => Err(self.refuse(key, "a whole number of milliseconds")),
+            },
+            None => Ok(Duration::from_millis(self.number(key, default.as_millis() as u64)?)),
+        }
+    }
+
+    /// A number that may have a fraction; `None` when it is not set.
+    pub(crate) fn decimal(&self, key: &str) -> Result<Option<f64>> {
+        let Some(text) = self.get(key) else { return Ok(None) };
+        match text.trim().parse::<f64>() {
+            Ok(number) if number.is_finite() && number >= 0.0 => Ok(Some(number)),
+            _ => Err(self.refuse(key, "a number that is not below 0")),
+        }
     }
 
     pub(crate) fn number(&self, key: &str, default: u64) -> Result<u64> {

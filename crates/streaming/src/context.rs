@@ -2,7 +2,7 @@
 
 use crate::input::{ConstantSource, QueueInput, QueueSource};
 use crate::remember::Remembering;
-use crate::{Conf, DESCRIBE_ENV, Data, Error, InputDStream, JobDescription, Master, Result};
+use crate::{Conf, DESCRIBE_ENV, Data, Error, ExchangeData, InputDStream, JobDescription, Master, Result};
 use crate::{settings, signals};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use tidegate_dataflow::{Graph, TimelyRuntimes};
 use tidegate_engine::{
     Clock, Engine, EngineHandle, EngineParts, OutputPart, Settings, Stop, StreamingListener, SystemClock,
 };
+use tidegate_receivers::{Marks, Receiver, ReceiverSource};
 use tidegate_storage::LocalStorage;
 
 /// The entry to a streaming job: makes input streams, runs the batches, stops them. Copies are the same context.
@@ -40,6 +41,10 @@ struct Build {
     checkpoint: Option<CheckpointPlace>,
     listeners: Vec<Arc<dyn StreamingListener>>,
     inputs: usize,
+    /// A storage for write-ahead logs, where it is not that of the checkpoint.
+    write_ahead_log: Option<Arc<dyn Storage>>,
+    /// What receivers have stored.
+    marks: Marks,
     /// The shortest time from checkpoint to checkpoint that a stream asked for.
     checkpoint_interval: Option<Duration>,
 }
@@ -146,6 +151,17 @@ impl StreamingContext {
         Ok(())
     }
 
+    /// Keeps the write-ahead logs of receivers on `storage` instead of with the checkpoint, and switches them on
+    /// (`tidegate.receiver.write_ahead_log.enable`). Holds for receivers that are made after it.
+    ///
+    /// # Errors
+    /// `Reconfigure` when the context was started.
+    pub fn write_ahead_log_on(&self, storage: Arc<dyn Storage>) -> Result<()> {
+        self.refuse_if_started("write_ahead_log_on()")?;
+        lock(&self.shared.build).write_ahead_log = Some(storage);
+        Ok(())
+    }
+
     /// Adds a listener, which is told of each batch on a thread of its own.
     ///
     /// # Errors
@@ -227,6 +243,33 @@ impl StreamingContext {
         one_at_a_time: bool,
     ) -> Result<InputDStream<T>> {
         self.input_stream(&self.next_name("queue"), QueueSource::new(queue.clone(), one_at_a_time))
+    }
+
+    /// A stream of what `receiver` stores: Spark's `receiverStream`. A second one of the same kind gets another name by its
+    /// place in the program; [`named_receiver_stream`](StreamingContext::named_receiver_stream) gives one that stays.
+    ///
+    /// # Errors
+    /// `Reconfigure` when a setting of receivers makes no sense, or the context was started.
+    pub fn receiver_stream<T: ExchangeData>(&self, receiver: impl Receiver<T>) -> Result<InputDStream<T>> {
+        self.named_receiver_stream(&self.next_name("receiver"), receiver)
+    }
+
+    /// As [`receiver_stream`](StreamingContext::receiver_stream), named `name`: by its name its write-ahead log is found again
+    /// after a restart.
+    ///
+    /// # Errors
+    /// As [`input_stream`](StreamingContext::input_stream), and when a setting of receivers makes no sense.
+    pub fn named_receiver_stream<T: ExchangeData>(
+        &self,
+        name: &str,
+        receiver: impl Receiver<T>,
+    ) -> Result<InputDStream<T>> {
+        let (log, marks) = {
+            let build = lock(&self.shared.build);
+            (build.write_ahead_log.clone(), build.marks.clone())
+        };
+        let settings = settings::receiver_settings(&self.shared.conf, log)?;
+        self.input_stream(name, ReceiverSource::new(receiver, settings, &marks))
     }
 
     fn next_name(&self, kind: &str) -> String {

@@ -79,9 +79,11 @@ pub use tidegate_core as core;
 pub use tidegate_core::{
     Batch, BatchId, BatchTime, Error, ErrorKind, OutputId, PartitionId, Result, StreamId,
 };
+pub use tidegate_core::{Guarantee, InputGuarantee};
 pub use tidegate_dataflow::ops::{State, StaticPairs};
 pub use tidegate_dataflow::{Data, Difference, ExchangeData, Partitioner, StateDescription, Upgrade};
 pub use tidegate_engine::{
     BatchInfo, CheckpointInfo, Clock, ManualClock, StageTimes, Stop, StreamingListener, SystemClock,
     checkpoints,
 };
+pub use tidegate_receivers::{Busy, Gaps, Position, Promise, Receiver, ReceiverHandle, Stored};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tidegate_core::{StateId, StateShape, Storage};
 use tidegate_dataflow::{StateSettings, StoreChoice, Upgrade};
+use tidegate_receivers::{LogPlace, ReceiverSettings};
 
 /// Memory that the store on disk takes if it is not said.
 const STORE_MEMORY_BYTES: u64 = 256 * 1024 * 1024;
@@ -39,6 +40,44 @@ pub(crate) fn state_settings(
         return Ok(None);
     }
     Ok(Some(StateSettings { storage: storage.clone(), stores: store_choice(conf, &**storage)?, dropped }))
+}
+
+/// How receivers are run; `log` is a storage for their logs that the program has given.
+///
+/// # Errors
+/// `Reconfigure` when a setting makes no sense.
+pub(crate) fn receiver_settings(conf: &Conf, log: Option<Arc<dyn Storage>>) -> Result<ReceiverSettings> {
+    const ENABLE: &str = "tidegate.receiver.write_ahead_log.enable";
+    let enabled = conf.flag(ENABLE, log.is_some())?;
+    let place = match log {
+        _ if !enabled => LogPlace::Nowhere,
+        Some(storage) => LogPlace::On(storage),
+        None => LogPlace::WithCheckpoint,
+    };
+    let default = ReceiverSettings::default();
+    let bytes = |key: &str, default: usize, most: usize| match conf.number(key, default as u64)? {
+        0 => Err(conf.refuse(key, "a number above 0")),
+        bytes if bytes > most as u64 => Err(conf.refuse(key, &format!("at most {most}"))),
+        bytes => Ok(bytes as usize),
+    };
+    let max_rate = conf.decimal("tidegate.receiver.max_rate")?;
+    if max_rate == Some(0.0) {
+        return Err(conf.refuse("tidegate.receiver.max_rate", "a number above 0; leave it out for no limit"));
+    }
+    Ok(ReceiverSettings {
+        log: place,
+        block_interval: conf.duration_ms("tidegate.receiver.block_interval_ms", default.block_interval)?,
+        block_bytes_max: bytes(
+            "tidegate.receiver.block_bytes_max",
+            default.block_bytes_max,
+            ReceiverSettings::BLOCK_BYTES_LIMIT,
+        )?,
+        held_bytes_max: bytes("tidegate.receiver.held_bytes_max", default.held_bytes_max, usize::MAX)?,
+        partitions_max: conf.default_parallelism()? as usize,
+        max_rate,
+        restart_delay: conf.duration_ms("tidegate.receiver.restart_delay_ms", default.restart_delay)?,
+        segment_bytes: default.segment_bytes,
+    })
 }
 
 /// States that may be left behind.
