@@ -85,6 +85,13 @@ pub trait Planner: Send {
         let _ = plan;
     }
 
+    /// The job stops gracefully: from now on the input takes nothing from its origin. Says whether all that it has taken is
+    /// planned; until then the job goes on with batches and asks again after each. An input that can be asked again for
+    /// what is not planned has nothing to give.
+    fn drain(&mut self) -> bool {
+        true
+    }
+
     /// The batch of `plan` is in every output. Told after the journal knows; must not block.
     fn committed(&mut self, batch: &BatchPlan, plan: &SourcePlan) {
         let _ = (batch, plan);

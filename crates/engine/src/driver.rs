@@ -5,6 +5,7 @@
 
 mod careful;
 mod epoch;
+mod inputs;
 mod saving;
 
 use crate::background::Background;
@@ -15,6 +16,7 @@ use crate::engine::{EngineParts, OutputPart, Settings, Stop};
 use crate::flight::{Flight, Stage};
 use crate::journal::Journal;
 use crate::listener::Listeners;
+use crate::rate::RateEstimator;
 use crossbeam_channel::{Receiver, Sender};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -57,8 +59,14 @@ pub(crate) struct Driver {
     flights: VecDeque<Flight>,
     /// The newest batch that is in every output. Batches up to it are run for state alone.
     committed: BatchId,
+    /// Committed batches that may be run again after a crash, as far as is known.
+    unreleased: VecDeque<Arc<BatchPlan>>,
+    /// One for each input, with back-pressure.
+    rates: Vec<RateEstimator>,
     failures: u32,
     stopping: Option<Stop>,
+    /// Of a job that stops gracefully: every input has given all that it took.
+    drained: bool,
 }
 
 impl Driver {
@@ -78,7 +86,9 @@ impl Driver {
         journal.keep_after(checkpoints.as_ref().map(Checkpoints::oldest))?;
         let background = saving::background(&settings, &clock, &events)?;
         let due = DueBatches::from(clock.now(), None, settings.interval);
+        let rates = inputs::rates(&settings, planners.len());
         Ok(Driver {
+            rates,
             settings,
             planners,
             outputs,
@@ -96,8 +106,10 @@ impl Driver {
             rerun: VecDeque::new(),
             flights: VecDeque::new(),
             committed: BatchId(0),
+            unreleased: VecDeque::new(),
             failures: 0,
             stopping: None,
+            drained: false,
         })
     }
 
@@ -114,6 +126,7 @@ impl Driver {
             let source = last.as_ref().and_then(|last| last.source(stream));
             planner.resume(source).map_err(|e| e.context(format!("input {stream}")))?;
         }
+        self.begin_slowly();
         let last_time = last.map(|last| last.time);
         self.due = DueBatches::from(self.clock.now(), last_time, self.settings.interval);
         Ok(())
@@ -182,6 +195,7 @@ impl Driver {
                         if how == Stop::Now { "at once" } else { "after what is planned" }
                     );
                     self.stopping = Some(how);
+                    self.drain();
                 }
                 Some(Event::Runtime(epoch, event)) if epoch == self.epoch => self.reported(event)?,
                 Some(Event::Runtime(..)) => {}
@@ -191,13 +205,13 @@ impl Driver {
 
     /// Whether a job that is asked to stop has committed all that was planned.
     fn is_done(&self) -> bool {
-        self.stopping.is_some() && self.flights.is_empty() && self.rerun.is_empty()
+        self.stopping.is_some() && self.drained && self.flights.is_empty() && self.rerun.is_empty()
     }
 
     /// The next event, or none when a batch is due.
     fn wait(&self) -> Option<Event> {
         let deadline =
-            (self.may_hand_out() && self.stopping.is_none()).then(|| self.clock.deadline(self.due.next()));
+            (self.may_hand_out() && self.takes_more()).then(|| self.clock.deadline(self.due.next()));
         match deadline.flatten() {
             None => self.received.recv().ok(),
             Some(deadline) => self.received.recv_deadline(deadline).ok(),
@@ -223,10 +237,14 @@ impl Driver {
             return self.hand_out(Arc::new(plan), true, begun);
         }
         match self.due.peek(self.clock.now()) {
-            Some(time) if self.stopping.is_none() => {
+            Some(time) if self.takes_more() => {
                 let plan = self.plan(time)?;
                 self.due.take();
-                self.hand_out(Arc::new(plan), false, begun)
+                self.hand_out(Arc::new(plan), false, begun)?;
+                if self.stopping.is_some() {
+                    self.drain();
+                }
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -275,7 +293,9 @@ impl Driver {
             flight.journaled(self.clock.elapsed().saturating_sub(now));
         }
         self.sources_go_on(&plan); // 4 the next plan begins where this one ends, also when it is written by the next epoch
-        durable
+        durable?;
+        self.release(); // 5 with it, that the batches before are committed
+        Ok(())
     }
 
     fn sources_go_on(&mut self, plan: &BatchPlan) {
@@ -358,7 +378,10 @@ impl Driver {
         }
         crash_point("sources-told");
         let now = self.clock.elapsed();
-        self.listeners.completed(flight.committed(now, self.clock.now())); // 3 listeners are told, never before
+        let info = flight.committed(now, self.clock.now());
+        self.unreleased.push_back(info.plan.clone());
+        self.adjust_rates(&info);
+        self.listeners.completed(info); // 3 listeners are told, never before
         self.failures = 0;
         self.publish_if_committed(); // 4 its state, when that is written, may be gone on from
         self.sweep_journal();

@@ -4,6 +4,7 @@ use crate::background::Publishing;
 use crate::clock::Clock;
 use crate::driver::{Driver, Event};
 use crate::listener::{Listeners, StreamingListener};
+use crate::rate::PidSettings;
 use crossbeam_channel::{Sender, unbounded};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub state_loss_accepted: bool,
     /// Batches between plan and commit at most: 1 or 2. With 2 a batch is processed while the one before is committed.
     pub batches_in_flight_max: usize,
+    /// Lets what batches took decide how much inputs take; `None`: inputs have their own limits only.
+    pub backpressure: Option<PidSettings>,
     /// Pause before the first new try after a failure; doubled each time up to `retry_pause_max`.
     pub retry_pause: Duration,
     /// Longest pause between tries.
@@ -64,6 +67,7 @@ impl Settings {
             graph: Vec::new(),
             state_loss_accepted: false,
             batches_in_flight_max: 2,
+            backpressure: None,
             retry_pause: Duration::from_millis(100),
             retry_pause_max: Duration::from_secs(10),
             holder: format!("process {} ({app})", std::process::id()),

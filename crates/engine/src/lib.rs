@@ -14,6 +14,7 @@ mod info;
 mod journal;
 mod listener;
 mod manifest;
+mod rate;
 mod recover;
 #[cfg(feature = "sabotage")]
 mod sabotage;
@@ -26,4 +27,5 @@ pub use info::{BatchInfo, CheckpointInfo, StageTimes};
 pub use journal::{Journal, JournalHead};
 pub use listener::{Listeners, StreamingListener};
 pub use manifest::{checkpoints, newest_checkpoint};
+pub use rate::PidSettings;
 pub use recover::{Forward, Journaled, Remembered, Resume, StateMemory, resume};

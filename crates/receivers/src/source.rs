@@ -72,8 +72,10 @@ impl<T: StoredRecord> Source<T> for ReceiverSource<T> {
         let reader = log.as_ref().map(BlockLog::reader);
         let Found { blocks, remembered, next } = found;
         let stream = Arc::new(Stream::new(name, self.settings.clone(), self.marks.clone(), reader, blocks));
-        let waited = stream.clone();
-        stream.joined(self.marks.join(remembered, Arc::new(move || waited.await_all())));
+        let waited = Arc::downgrade(&stream);
+        // A stream that is gone has nothing on its way.
+        let barrier = move || waited.upgrade().map_or(Ok(()), |stream| stream.await_all());
+        stream.joined(self.marks.join(remembered, Arc::new(barrier)));
         *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream.clone());
         Ok(Box::new(ReceiverPlanner {
             id: context.stream.clone(),
@@ -148,6 +150,13 @@ impl<T: StoredRecord> Planner for ReceiverPlanner<T> {
 
     fn limit_rate(&mut self, records_per_second: f64) {
         self.stream.limit_rate(records_per_second);
+    }
+
+    fn drain(&mut self) -> bool {
+        self.stop();
+        let state = self.stream.lock();
+        // After a failure there is nothing to wait for: the next plan says what it was.
+        self.position >= state.next || state.refuse_if_failed().is_err()
     }
 
     fn committed(&mut self, _: &BatchPlan, plan: &SourcePlan) {

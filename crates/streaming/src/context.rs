@@ -335,6 +335,7 @@ impl StreamingContext {
         settings.settings_shown = conf.shown();
         settings.batches_in_flight_max =
             conf.number("tidegate.batches_in_flight_max", 2)?.clamp(1, 2) as usize;
+        settings.backpressure = settings::backpressure(conf)?;
         settings.retry_pause = conf.duration_ms("tidegate.retry.pause_ms", settings.retry_pause)?;
         settings.retry_pause_max =
             conf.duration_ms("tidegate.retry.pause_max_ms", settings.retry_pause_max)?;

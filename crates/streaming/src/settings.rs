@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tidegate_core::{StateId, StateShape, Storage};
 use tidegate_dataflow::{StateSettings, StoreChoice, Upgrade};
+use tidegate_engine::PidSettings;
 use tidegate_receivers::{LogPlace, ReceiverSettings};
 
 /// Memory that the store on disk takes if it is not said.
@@ -40,6 +41,38 @@ pub(crate) fn state_settings(
         return Ok(None);
     }
     Ok(Some(StateSettings { storage: storage.clone(), stores: store_choice(conf, &**storage)?, dropped }))
+}
+
+/// What lets batches decide how much inputs take; `None` where it is not switched on.
+///
+/// # Errors
+/// `Reconfigure` when a setting makes no sense.
+pub(crate) fn backpressure(conf: &Conf) -> Result<Option<PidSettings>> {
+    const ESTIMATOR: &str = "tidegate.backpressure.rate_estimator";
+    if conf.get(ESTIMATOR).is_some_and(|name| name != "pid") {
+        return Err(conf.refuse(ESTIMATOR, "pid, the only one there is"));
+    }
+    if !conf.flag("tidegate.backpressure.enable", false)? {
+        return Ok(None);
+    }
+    let default = PidSettings::default();
+    let number = |key: &str, default: f64| Ok::<_, Error>(conf.decimal(key)?.unwrap_or(default));
+    let settings = PidSettings {
+        proportional: number("tidegate.backpressure.pid.proportional", default.proportional)?,
+        integral: number("tidegate.backpressure.pid.integral", default.integral)?,
+        derived: number("tidegate.backpressure.pid.derived", default.derived)?,
+        min_rate: number("tidegate.backpressure.pid.min_rate", default.min_rate)?,
+        initial_rate: conf.decimal("tidegate.backpressure.initial_rate")?,
+    };
+    for (key, zero) in [
+        ("tidegate.backpressure.pid.min_rate", settings.min_rate == 0.0),
+        ("tidegate.backpressure.initial_rate", settings.initial_rate == Some(0.0)),
+    ] {
+        if zero {
+            return Err(conf.refuse(key, "a number above 0"));
+        }
+    }
+    Ok(Some(settings))
 }
 
 /// How receivers are run; `log` is a storage for their logs that the program has given.

@@ -11,13 +11,17 @@ use tidegate_storage::DirectoryLock;
 pub(crate) struct DiskMedium {
     directory: PathBuf,
     newest: Mutex<Option<(PathBuf, File)>>,
-    _lock: DirectoryLock,
+    lock: Mutex<Option<DirectoryLock>>,
 }
 
 impl DiskMedium {
     pub(crate) fn open(directory: &Path) -> Result<DiskMedium> {
         let lock = DirectoryLock::take(directory, &format!("process {}", std::process::id()))?;
-        Ok(DiskMedium { directory: directory.to_owned(), newest: Mutex::default(), _lock: lock })
+        Ok(DiskMedium {
+            directory: directory.to_owned(),
+            newest: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        })
     }
 
     fn path(&self, segment: u64) -> PathBuf {
@@ -93,6 +97,11 @@ impl Medium for DiskMedium {
             OpenOptions::new().append(true).open(&path).map_err(|e| failed(&path, "can't be opened", e))?;
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((path, file));
         Ok(())
+    }
+
+    fn close(&self) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn delete(&self, segment: u64) -> Result<()> {

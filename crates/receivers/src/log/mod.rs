@@ -33,6 +33,8 @@ pub(crate) trait Medium: Send + Sync {
     /// What is appended goes to this segment, the newest.
     fn go_on(&self, segment: u64) -> Result<()>;
     fn delete(&self, segment: u64) -> Result<()>;
+    /// Nothing more is written: another process may have it.
+    fn close(&self) {}
 }
 
 /// A block as the log knows it.
@@ -197,6 +199,12 @@ impl BlockLog {
             self.segments.pop_front();
         }
         Ok(())
+    }
+}
+
+impl Drop for BlockLog {
+    fn drop(&mut self) {
+        self.medium.close();
     }
 }
 
