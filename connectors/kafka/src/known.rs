@@ -68,12 +68,15 @@ impl State {
         limit: Limit,
         interval: Duration,
     ) -> Vec<SourceRange> {
-        let most = limit.per_batch(interval);
-        let range = |it: &Known| SourceRange {
+        let ends: Vec<_> = self.partitions.iter().map(|it| it.reachable(open, read_committed)).collect();
+        let lags: Vec<_> =
+            self.partitions.iter().zip(&ends).map(|(it, end)| end.saturating_sub(it.position)).collect();
+        let most = limit.per_batch(&lags, interval);
+        let range = |((it, end), most): ((&Known, u64), u64)| SourceRange {
             begins_anew: it.position < it.planned,
-            ..planning::range(&it.name, it.position, it.reachable(open, read_committed), most)
+            ..planning::range(&it.name, it.position, end, most)
         };
-        self.partitions.iter().map(range).collect()
+        self.partitions.iter().zip(ends).zip(most).map(range).collect()
     }
 }
 

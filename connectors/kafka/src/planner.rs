@@ -22,6 +22,8 @@ pub(crate) struct KafkaPlanner {
     found: Found,
     watcher: Option<JoinHandle<()>>,
     committer: Option<Committer>,
+    /// Records a second over all partitions, as back-pressure told last.
+    total_per_second: Option<f64>,
 }
 
 impl KafkaPlanner {
@@ -37,6 +39,7 @@ impl KafkaPlanner {
             found,
             watcher: None,
             committer: None,
+            total_per_second: None,
         })
     }
 
@@ -101,7 +104,7 @@ impl Planner for KafkaPlanner {
         if let Some(failure) = state.failure() {
             return Err(failure);
         }
-        let limit = self.source.options.limit();
+        let limit = self.source.options.limit(self.total_per_second);
         let ranges = state.ranges(&self.source.open, self.source.settings.read_committed, limit, interval);
         Ok(SourcePlan { stream: self.stream.clone(), ranges })
     }
@@ -112,6 +115,10 @@ impl Planner for KafkaPlanner {
         {
             state.move_to(place, &name, position);
         }
+    }
+
+    fn limit_rate(&mut self, records_per_second: f64) {
+        self.total_per_second = Some(records_per_second);
     }
 
     fn committed(&mut self, _batch: &BatchPlan, plan: &SourcePlan) {

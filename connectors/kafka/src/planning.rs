@@ -7,20 +7,62 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tidegate_core::{Error, Result, SourcePlan, SourceRange};
 
-/// How much a batch may take of one partition.
+/// How much a batch may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
+    /// Of one partition; `None`: as much as there is.
     pub(crate) records_per_second: Option<u64>,
+    /// Of one partition, however small the rates make it. At least 1.
     pub(crate) min_per_batch: u64,
+    /// Of all partitions together, told by back-pressure; `None`: nothing was told.
+    pub(crate) total_per_second: Option<f64>,
 }
 
 impl Limit {
-    /// Offsets of one partition in a batch of length `interval`.
-    pub(crate) fn per_batch(&self, interval: Duration) -> u64 {
-        let Some(rate) = self.records_per_second else { return u64::MAX };
-        let records = u128::from(rate) * interval.as_millis() / 1000;
-        u64::try_from(records).unwrap_or(u64::MAX).max(self.min_per_batch)
+    /// Offsets of each partition in a batch of length `interval`, where `lags` are there to be read.
+    ///
+    /// What back-pressure allows is shared out by lag, as Spark does it, so that partitions that are behind catch up
+    /// together; a partition's own limit cuts its share. The sum is at most what is allowed, and `min_per_batch` more for
+    /// each partition that has a record: none of these is left out.
+    pub(crate) fn per_batch(&self, lags: &[u64], interval: Duration) -> Vec<u64> {
+        let each = match self.records_per_second {
+            Some(rate) => whole_records(u128::from(rate) * interval.as_millis() / 1000),
+            None => u64::MAX,
+        };
+        let allowed = self.total_per_second.map(|rate| {
+            // Below 0 and no number at all count as 0; beyond the largest number as that.
+            (rate.max(0.0) * interval.as_secs_f64()) as u64
+        });
+        let shares = match allowed {
+            Some(allowed) => by_lag(allowed, lags),
+            None => lags.to_vec(),
+        };
+        let at_least =
+            |(share, lag): (u64, &u64)| share.min(each).max(self.min_per_batch.min(*lag)).min(*lag);
+        shares.into_iter().zip(lags).map(at_least).collect()
     }
+}
+
+fn whole_records(records: u128) -> u64 {
+    u64::try_from(records).unwrap_or(u64::MAX)
+}
+
+/// Splits `allowed`, or all there is if that is less, in proportion to `lags`. Every share is within one record of its exact
+/// value and not above its lag, and nothing is left over: a share is the difference of two sums that are rounded down.
+fn by_lag(allowed: u64, lags: &[u64]) -> Vec<u64> {
+    let total: u128 = lags.iter().map(|lag| u128::from(*lag)).sum();
+    let allowed = u128::from(allowed);
+    if allowed >= total {
+        return lags.to_vec();
+    }
+    let (mut seen, mut given) = (0, 0);
+    let share = |lag: &u64| {
+        seen += u128::from(*lag);
+        // No topic holds 2^64 records: the product fits.
+        let upto = allowed * seen / total;
+        whole_records(upto - std::mem::replace(&mut given, upto))
+    };
+    lags.iter().map(share).collect()
 }
 
 /// What a batch takes of a partition that it reads from `position` on and that can be read up to `end`.
@@ -104,16 +146,82 @@ mod tests {
         name.parse().unwrap()
     }
 
+    fn limit(records_per_second: Option<u64>, min_per_batch: u64, total_per_second: Option<f64>) -> Limit {
+        Limit { records_per_second, min_per_batch, total_per_second }
+    }
+
     #[test]
     fn the_rate_caps_a_batch_but_always_lets_something_through() {
-        let cap = |rate, min, ms| {
-            Limit { records_per_second: rate, min_per_batch: min }.per_batch(Duration::from_millis(ms))
+        let cap =
+            |rate, min, ms| limit(rate, min, None).per_batch(&[1 << 60, 0, 3], Duration::from_millis(ms));
+        assert_eq!(cap(None, 1, 100), [1 << 60, 0, 3]);
+        assert_eq!(cap(Some(1000), 1, 100), [100, 0, 3]);
+        assert_eq!(cap(Some(5), 1, 100), [1, 0, 1]);
+        assert_eq!(cap(Some(5), 20, 100), [20, 0, 3]);
+        assert_eq!(cap(Some(u64::MAX), 1, 1000), [1 << 60, 0, 3]);
+    }
+
+    #[test]
+    fn back_pressure_shares_out_by_lag() {
+        let shares = |rate, each, min, lags: &[u64]| {
+            limit(each, min, Some(rate)).per_batch(lags, Duration::from_millis(500))
         };
-        assert_eq!(cap(None, 1, 100), u64::MAX);
-        assert_eq!(cap(Some(1000), 1, 100), 100);
-        assert_eq!(cap(Some(5), 1, 100), 1);
-        assert_eq!(cap(Some(5), 20, 100), 20);
-        assert_eq!(cap(Some(u64::MAX), 1, 1000), u64::MAX);
+        assert_eq!(shares(200.0, None, 1, &[1000, 3000]), [25, 75]);
+        assert_eq!(
+            shares(20.0, None, 1, &[7, 7, 7]),
+            [3, 3, 4],
+            "nothing of what is allowed is lost by rounding"
+        );
+        assert_eq!(shares(200.0, None, 1, &[10, 30]), [10, 30], "there is less than is allowed");
+        assert_eq!(
+            shares(200.0, Some(60), 1, &[1000, 3000]),
+            [25, 30],
+            "the partition's own limit cuts its share"
+        );
+        assert_eq!(
+            shares(2.0, None, 1, &[1_000_000, 1, 0]),
+            [1, 1, 0],
+            "the partition with one record is not left out"
+        );
+        assert_eq!(shares(200.0, None, 40, &[1000, 30, 3000]), [40, 30, 75]);
+        for none in [0.0, -5.0, f64::NAN] {
+            assert_eq!(shares(none, None, 2, &[1000, 1]), [2, 1], "{none}");
+        }
+        assert_eq!(shares(f64::INFINITY, None, 1, &[1 << 60, 1 << 60]), [1 << 60, 1 << 60]);
+        assert_eq!(shares(1e15, None, 1, &[1 << 60, 1 << 60]), [250_000_000_000_000; 2]);
+        assert!(shares(5.0, None, 1, &[]).is_empty());
+    }
+
+    /// Many inputs by a generator with a fixed seed, so that a failure can be had again.
+    #[test]
+    fn a_batch_never_exceeds_what_is_allowed_and_no_partition_starves() {
+        let mut state = 1_u64;
+        let mut bits = |bits: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) & ((1 << bits) - 1)
+        };
+        // Of every magnitude alike.
+        let mut number = || {
+            let magnitude = bits(5);
+            bits(magnitude)
+        };
+        for round in 0..20_000 {
+            let lags: Vec<u64> = (0..number() % 9).map(|_| number()).collect();
+            let each = (number() % 2 == 0).then(&mut number);
+            let (min, rate, ms) = (1 + number() % 50, number(), 1 + number() % 5_000);
+            let interval = Duration::from_millis(ms);
+            let shares = limit(each, min, Some(rate as f64)).per_batch(&lags, interval);
+            let told = format!("round {round}: {lags:?} at {rate}/s, {each:?}, {min}, {ms} ms: {shares:?}");
+            let waiting = lags.iter().filter(|lag| **lag > 0).count() as u64;
+            assert!(shares.iter().sum::<u64>() <= rate * ms / 1000 + min * waiting, "{told}");
+            let most = each.map_or(u64::MAX, |each| (each * ms / 1000).max(min));
+            for (share, lag) in shares.iter().zip(&lags) {
+                assert!(*share >= min.min(*lag) && share <= lag && *share <= most, "{told}");
+            }
+            let without_own = limit(None, 1, Some(rate as f64)).per_batch(&lags, interval);
+            let all: u64 = lags.iter().sum();
+            assert!(without_own.iter().sum::<u64>() >= (rate * ms / 1000).min(all), "{told}");
+        }
     }
 
     #[test]

@@ -108,10 +108,12 @@ impl Options {
         self.discovery.unwrap_or(Self::DISCOVERY)
     }
 
-    pub(crate) fn limit(&self) -> Limit {
+    /// What a batch may take while back-pressure allows `total_per_second` records of all partitions, if it says so.
+    pub(crate) fn limit(&self, total_per_second: Option<f64>) -> Limit {
         Limit {
             records_per_second: self.max_rate_per_partition,
             min_per_batch: self.min_per_batch.unwrap_or(1),
+            total_per_second,
         }
     }
 }
@@ -164,14 +166,16 @@ impl ConsumerStrategy {
         self
     }
 
-    /// Takes at most so many records a second of each partition, from the first batch on. Default: no limit.
+    /// Takes at most so many records a second of each partition, from the first batch on. Default: no limit. With
+    /// back-pressure the lower of this and the partition's share of what the job can do counts.
     #[must_use]
     pub fn max_rate_per_partition(mut self, records_per_second: u64) -> Self {
         self.options.max_rate_per_partition = Some(records_per_second);
         self
     }
 
-    /// Takes up to this many records of a partition in a batch even where the rate would allow fewer. Default: 1.
+    /// Takes up to this many records of a partition in a batch even where the rate, or back-pressure, would allow fewer.
+    /// Default: 1.
     #[must_use]
     pub fn min_per_batch(mut self, records: u64) -> Self {
         self.options.min_per_batch = Some(records.max(1));

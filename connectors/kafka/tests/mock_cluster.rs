@@ -175,6 +175,32 @@ fn the_rate_limits_the_first_batch_too_and_planning_changes_nothing() {
 }
 
 #[test]
+fn back_pressure_is_obeyed_from_the_next_plan_on_and_shared_out_by_lag() {
+    let (_mock, at) = mock("lines", 3);
+    let writer = Writer::open(&at);
+    for (partition, records) in [(0, 300), (1, 100), (2, 0)] {
+        writer.write("lines", partition, numbers(0..records));
+    }
+    let mut job = Job::start(earliest(&at, "lines", &[]).max_rate_per_partition(200), None).unwrap();
+    let mut sizes = |rate| {
+        job.planner.limit_rate(rate);
+        job.planner
+            .plan(Duration::from_millis(500))
+            .unwrap()
+            .ranges
+            .iter()
+            .map(SourceRange::len)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(80.0), [30, 10, 0]);
+    assert_eq!(sizes(0.0), [1, 1, 0], "a partition with records always goes on");
+    assert_eq!(sizes(600.0), [100, 75, 0], "never above the partition's own limit");
+    job.planner.limit_rate(40.0);
+    let kept = job.batch().unwrap();
+    assert_eq!((kept.offsets(0).len(), kept.offsets(1).len()), (30, 10));
+}
+
+#[test]
 fn a_new_topic_of_the_pattern_is_read_from_its_beginning() {
     let (mock, at) = mock("lines-a", 1);
     let writer = Writer::open(&at);
@@ -254,6 +280,63 @@ fn a_broker_that_is_away_is_waited_for() {
         assert!(started.elapsed() < PATIENCE);
     }
     assert_eq!(kept.texts(), numbers(10..20));
+}
+
+/// A batch that is planned must be read as planned by a reader that has nothing fetched ahead, as after a crash.
+#[test]
+fn a_broker_that_is_bounced_between_plan_and_read_gives_what_was_planned() {
+    let (mock, at) = mock("lines", 1);
+    let writer = Writer::open(&at);
+    writer.write("lines", 0, numbers(0..10));
+    let mut job = Job::start(earliest(&at, "lines", &[]), None).unwrap();
+    let plan = job.planner.plan(Duration::from_secs(1)).unwrap();
+    assert_eq!(plan.ranges, [SourceRange::new("lines-0", 0, 10)]);
+    job.planner.planned(&plan);
+    mock.broker_down(1).unwrap();
+    job.reader.start(&[(PartitionId(0), plan.ranges[0].clone())]).unwrap();
+    let mut kept = Kept::default();
+    for _ in 0..20 {
+        assert_eq!(job.reader.read(100, &mut kept).unwrap(), Progress::Waiting);
+    }
+    mock.broker_up(1).unwrap();
+    writer.write("lines", 0, numbers(10..15));
+    let started = Instant::now();
+    while job.reader.read(100, &mut kept).unwrap() != Progress::Done {
+        assert!(started.elapsed() < PATIENCE);
+    }
+    assert_eq!(kept.texts(), numbers(0..10), "what came meanwhile belongs to the next batch");
+    assert_eq!(job.batches_until(5).unwrap().texts(), numbers(10..15));
+}
+
+/// The servers of the tests are single brokers, so the mock cluster has to do.
+#[test]
+fn a_leader_that_moves_is_followed() {
+    let mock = MockCluster::new(3).unwrap();
+    mock.create_topic("lines", 1, 3).unwrap();
+    mock.partition_leader("lines", 0, Some(1)).unwrap();
+    let at = mock.bootstrap_servers();
+    let writer = Writer::with(&at, &[("topic.metadata.refresh.interval.ms", "100")]);
+    writer.write("lines", 0, numbers(0..20));
+    let mut job = Job::start(earliest(&at, "lines", &[]).max_rate_per_partition(10), None).unwrap();
+    assert_eq!(job.batch().unwrap().texts(), numbers(0..10));
+    let plan = job.planner.plan(Duration::from_secs(1)).unwrap();
+    job.planner.planned(&plan);
+    mock.partition_leader("lines", 0, Some(2)).unwrap();
+    mock.broker_down(1).unwrap();
+    assert_eq!(
+        read(job.reader.as_mut(), &plan.ranges).texts(),
+        numbers(10..20),
+        "planned before, read after"
+    );
+    writer.write("lines", 0, numbers(20..30));
+    assert_eq!(job.batches_until(10).unwrap().texts(), numbers(20..30));
+    // For a moment there is none at all, then the third one.
+    mock.partition_leader("lines", 0, None).unwrap();
+    mock.broker_up(1).unwrap();
+    assert_eq!(job.batch().unwrap().records.len(), 0);
+    mock.partition_leader("lines", 0, Some(3)).unwrap();
+    writer.write("lines", 0, numbers(30..40));
+    assert_eq!(job.batches_until(10).unwrap().texts(), numbers(30..40));
 }
 
 #[test]

@@ -50,6 +50,20 @@ impl Broker {
         }
     }
 
+    /// Returns when the broker tells others of the new partitions too.
+    fn grow(&self, name: &str, partitions: usize) {
+        let grown = NewPartitions::new(name, partitions);
+        block_on(self.admin.create_partitions([&grown], &AdminOptions::new())).unwrap()[0].as_ref().unwrap();
+        let started = Instant::now();
+        let known = || {
+            let told = self.admin.inner().fetch_metadata(Some(name), PATIENCE).unwrap();
+            told.topics()[0].partitions().len()
+        };
+        while known() < partitions {
+            assert!(started.elapsed() < PATIENCE, "{name} did not grow");
+        }
+    }
+
     fn delete(&self, name: &str) {
         block_on(self.admin.delete_topics(&[name], &AdminOptions::new())).unwrap()[0].as_ref().unwrap();
     }
@@ -153,14 +167,31 @@ fn new_partitions_are_read_from_their_beginning() {
     let topic = kafka.topic("grows", 1);
     let latest = ConsumerStrategy::subscribe([topic.as_str()], [("bootstrap.servers", kafka.at.as_str())]);
     let mut job = Job::start(latest.partition_discovery(SOON), None).unwrap();
-    let grown = NewPartitions::new(&topic, 3);
-    block_on(kafka.admin.create_partitions([&grown], &AdminOptions::new())).unwrap()[0].as_ref().unwrap();
+    kafka.grow(&topic, 3);
     let writer = Writer::with(&kafka.at, &[("topic.metadata.refresh.interval.ms", "100")]);
     writer.write(&topic, 2, numbers(0..10));
     assert_eq!(job.batches_until(10).unwrap().texts(), numbers(0..10));
     assert_eq!(job.last.as_ref().unwrap().ranges.len(), 3);
     writer.write(&topic, 0, numbers(10..12));
     assert_eq!(job.batches_until(2).unwrap().texts(), numbers(10..12));
+}
+
+#[test]
+fn partitions_added_while_the_job_was_stopped_are_read_from_their_beginning() {
+    let kafka = Broker::open();
+    let topic = kafka.topic("grown", 1);
+    Writer::open(&kafka.at).write(&topic, 0, numbers(0..10));
+    let latest = || ConsumerStrategy::subscribe([topic.as_str()], [("bootstrap.servers", kafka.at.as_str())]);
+    let mut job = Job::start(latest().from_offsets([(tp(&topic), 0)]), None).unwrap();
+    job.batches_until(10).unwrap();
+    let last = job.last.clone();
+    drop(job);
+    kafka.grow(&topic, 3);
+    Writer::open(&kafka.at).write(&topic, 1, numbers(10..20));
+    let mut job = Job::start(latest(), last.as_ref()).unwrap();
+    assert_eq!(job.batches_until(10).unwrap().texts(), numbers(10..20), "though the setting says latest");
+    let places: Vec<_> = job.last.unwrap().ranges.into_iter().map(|it| it.partition).collect();
+    assert_eq!(places, [format!("{topic}-0"), format!("{topic}-1"), format!("{topic}-2")]);
 }
 
 #[test]
