@@ -5,6 +5,7 @@
 use crate::context::Ear;
 use crate::params::Settings;
 use crate::strategy::Selection;
+use crate::topic_ids::{self, Question, TopicIds};
 use crate::topic_partition::TopicPartition;
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -19,7 +20,7 @@ use tidegate_core::{Error, ErrorKind, Result};
 
 /// A client that reads no records.
 pub(crate) struct Cluster {
-    client: BaseConsumer<Ear>,
+    client: Arc<BaseConsumer<Ear>>,
     settings: Arc<Settings>,
 }
 
@@ -41,7 +42,7 @@ impl Cluster {
             .client()
             .create_with_context(Ear::default())
             .map_err(|error| settings.refusal(&error))?;
-        Ok(Cluster { client, settings: Arc::clone(settings) })
+        Ok(Cluster { client: Arc::new(client), settings: Arc::clone(settings) })
     }
 
     /// Asks until there is an answer or `timeout` is over; wrong credentials fail at once.
@@ -155,6 +156,26 @@ impl Cluster {
         Ok(Found { partitions, missing: Vec::new() })
     }
 
+    /// The ids of the partitions' topics, where they have one.
+    pub(crate) fn topic_ids(&self, partitions: &[TopicPartition], timeout: Duration) -> Result<TopicIds> {
+        let topics: BTreeSet<&str> = partitions.iter().map(|it| it.topic.as_str()).collect();
+        let Some(first) = topics.first() else { return Ok(TopicIds::new()) };
+        let metadata = self
+            .client
+            .fetch_metadata(Some(first), timeout)
+            .map_err(|error| self.failed("topics", &error))?;
+        // librdkafka sends this question to the controller, and waits for one.
+        let controller = topic_ids::controller(&self.client);
+        if !metadata.brokers().iter().any(|broker| broker.id() == controller) {
+            log::debug!("Kafka at {}: no controller to ask for the ids of topics", self.settings.bootstrap);
+            return Ok(TopicIds::new());
+        }
+        let answer = Question::ask(&self.client, &topics, timeout)?.answer(timeout);
+        answer
+            .unwrap_or(Err(RDKafkaErrorCode::OperationTimedOut))
+            .map_err(|code| self.of_code("topics", code))
+    }
+
     /// The first offset of each partition.
     pub(crate) fn begins(&self, partitions: &[TopicPartition], timeout: Duration) -> Result<Ends> {
         self.offsets(partitions, Offset::Beginning, timeout)
@@ -176,7 +197,7 @@ impl Cluster {
         config.set("isolation.level", "read_uncommitted");
         let client =
             config.create_with_context(Ear::default()).map_err(|error| self.settings.refusal(&error))?;
-        Cluster { client, settings: Arc::clone(&self.settings) }.ends(partitions, timeout)
+        Cluster { client: Arc::new(client), settings: Arc::clone(&self.settings) }.ends(partitions, timeout)
     }
 
     /// One request for each broker, whatever the number of partitions (ListOffsets with the times -2 and -1, which

@@ -17,7 +17,9 @@ pub(crate) struct Known {
     pub(crate) planned: u64,
     /// Up to where it can be read, as the last question told.
     pub(crate) end: u64,
-    /// The partition is not there at the moment: it gives empty ranges.
+    /// What tells its topic from a later one of the same name, where Kafka tells.
+    pub(crate) topic_id: Option<String>,
+    /// The partition is not there at the moment, or it is not clear whether it is the same one: it gives empty ranges.
     pub(crate) absent: bool,
 }
 
@@ -74,6 +76,7 @@ impl State {
         let most = limit.per_batch(&lags, interval);
         let range = |((it, end), most): ((&Known, u64), u64)| SourceRange {
             begins_anew: it.position < it.planned,
+            mark: it.topic_id.clone(),
             ..planning::range(&it.name, it.position, end, most)
         };
         self.partitions.iter().zip(ends).zip(most).map(range).collect()

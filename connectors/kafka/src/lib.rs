@@ -3,7 +3,8 @@
 //! [`create_direct_stream`] is where a job begins; [`KafkaSource`] is the same without a context. The driver's side is
 //! `planner` (what a batch takes, never waiting), with `watcher` (the background thread that asks Kafka) and `planning`,
 //! `loss` (the decisions, pure). The worker's side is `reader`, with `partition_reader` and `cursor` (where a range ends,
-//! pure). Only `native` and `record` call librdkafka directly.
+//! pure). `topic_ids` tells a topic from one that was made again under its name. Only it, `native` and `record`
+//! call librdkafka directly.
 //!
 //! What must not be here: a consumer group (partitions are planned, not assigned by Kafka), and a jump to another offset
 //! that no error, warning or setting speaks of.
@@ -25,6 +26,7 @@ mod record;
 mod registry;
 mod source;
 mod strategy;
+mod topic_ids;
 mod topic_partition;
 mod watcher;
 

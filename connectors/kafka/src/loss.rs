@@ -10,6 +10,9 @@ pub(crate) enum Loss {
     Expired { position: u64, begin: u64 },
     /// The log ends before the position: the topic was made again, or cut.
     MadeAgain { position: u64, begin: u64, end: u64 },
+    /// The topic has another id than the one that was read up to `position`. What was read since then, up to `reached`,
+    /// may be of either.
+    Replaced { position: u64, reached: u64, begin: u64, end: u64 },
 }
 
 /// Whether `position` can be read on from in a log that holds `begin` .. `end`.
@@ -28,6 +31,12 @@ impl Loss {
     pub(crate) fn go_on_at(&self) -> u64 {
         match self {
             Loss::Expired { begin, .. } | Loss::MadeAgain { begin, .. } => *begin,
+            // Nothing was read of the new one, or not as far as it goes.
+            Loss::Replaced { position, reached, begin, end } if position == reached || reached > end => {
+                *begin
+            }
+            // Rather a gap, which the job may have, than records read twice, which it may not.
+            Loss::Replaced { reached, begin, .. } => *reached.max(begin),
         }
     }
 
@@ -42,6 +51,11 @@ impl Loss {
                 "{partition}: the job has read up to offset {position}, but the log ends at {end}: the topic was \
                  deleted and made again, or its log was cut; what was added to the old one after {position} is lost, \
                  how much is not known; the new one holds {begin} to {end} (exclusive)"
+            ),
+            Loss::Replaced { position, begin, end, .. } => format!(
+                "{partition}: the topic was deleted and made again: its id is another than that of the one that the job has \
+                 read up to offset {position}; what was added to the old one after that is lost, how much is not known; the \
+                 new one holds {begin} to {end} (exclusive)"
             ),
         }
     }
@@ -70,6 +84,14 @@ mod tests {
         assert_eq!(check(9, 5, 9), None);
         assert_eq!(check(4, 5, 9), Some(Loss::Expired { position: 4, begin: 5 }));
         assert_eq!(check(10, 5, 9), Some(Loss::MadeAgain { position: 10, begin: 5, end: 9 }));
+    }
+
+    #[test]
+    fn of_a_topic_made_again_nothing_is_read_twice() {
+        let go_on = |position, reached, end| Loss::Replaced { position, reached, begin: 3, end }.go_on_at();
+        assert_eq!(go_on(10, 10, 50), 3, "nothing of it was read");
+        assert_eq!(go_on(10, 20, 15), 3, "what was read is not in it");
+        assert_eq!(go_on(10, 20, 20), 20, "10 to 20 may have been read of it");
     }
 
     #[test]

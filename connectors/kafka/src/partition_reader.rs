@@ -19,6 +19,10 @@ pub(crate) struct PartitionReader {
     /// What came out of the queue beyond the range: at most one `Space` full, as nothing is taken while it is not empty.
     held: VecDeque<Event>,
     measure_ages: bool,
+    /// The id of the topic that the ranges were planned for, if they say.
+    topic_id: Option<String>,
+    /// Kafka has not yet said whether it is still that topic.
+    unverified: bool,
 }
 
 /// What a queue reported instead of a record.
@@ -34,14 +38,16 @@ pub(crate) enum Trouble {
 }
 
 impl PartitionReader {
-    pub(crate) fn start(queue: Arc<PartitionQueue>, from: u64, measure_ages: bool) -> Result<Self> {
-        queue.start(from)?;
+    pub(crate) fn start(queue: Arc<PartitionQueue>, range: &SourceRange, measure_ages: bool) -> Result<Self> {
+        queue.start(range.from)?;
         Ok(PartitionReader {
             queue,
             id: PartitionId(0),
-            cursor: Cursor::at(from),
+            cursor: Cursor::at(range.from),
             held: VecDeque::new(),
             measure_ages,
+            topic_id: range.mark.clone(),
+            unverified: range.mark.is_some(),
         })
     }
 
@@ -64,11 +70,37 @@ impl PartitionReader {
     /// Begins a range, with what was fetched ahead if it goes on where the last one ended; says which it was.
     pub(crate) fn begin(&mut self, id: PartitionId, range: &SourceRange) -> Result<Begin> {
         self.id = id;
+        if self.topic_id != range.mark {
+            // Another topic of the same name: what was fetched ahead is not of it.
+            self.topic_id.clone_from(&range.mark);
+            self.unverified = range.mark.is_some();
+            self.cursor = Cursor::at(range.from);
+            self.cursor.begin(range.from, range.until);
+            self.restart(range.from)?;
+            return Ok(Begin::StartAt(range.from));
+        }
         let begin = self.cursor.begin(range.from, range.until);
         if let Begin::StartAt(offset) = begin {
             self.restart(offset)?;
         }
         Ok(begin)
+    }
+
+    /// The topic to ask Kafka about before anything is read of it.
+    pub(crate) fn unverified(&self) -> Option<&str> {
+        (self.unverified && !self.is_done()).then_some(self.queue.name().topic.as_str())
+    }
+
+    /// Kafka says that the topic's id is `id` now; `None` when it tells none, or the topic is not there.
+    pub(crate) fn verify(&mut self, id: Option<&String>, fail: bool) -> Result<()> {
+        self.unverified = false;
+        match id {
+            Some(id) if self.topic_id.as_ref() != Some(id) => {
+                self.lost("was deleted and made again since they were planned", fail)
+            }
+            // What is not there is noticed by reading.
+            _ => Ok(()),
+        }
     }
 
     fn restart(&mut self, offset: u64) -> Result<()> {
@@ -152,9 +184,12 @@ impl PartitionReader {
 
     /// The partition does not exist any more.
     pub(crate) fn gone(&mut self, fail: bool) -> Result<()> {
+        self.lost("does not exist any more", fail)
+    }
+
+    fn lost(&mut self, why: &str, fail: bool) -> Result<()> {
         let (name, reached, until) = (self.name().clone(), self.cursor.reached(), self.cursor.until());
-        let words =
-            format!("{name} does not exist any more; offsets {reached} to {until} (exclusive) were planned");
+        let words = format!("{name} {why}; offsets {reached} to {until} (exclusive) were planned");
         if fail {
             return Err(Error::data_lost(format!(
                 "{words}; set fail_on_data_loss(false) to go on without them, or start a new job without the topic"

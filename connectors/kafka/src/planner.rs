@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, Found};
 use crate::commits::Committer;
 use crate::known::{Known, Shared};
-use crate::planning::{self, Beginning};
+use crate::planning::{self, Beginning, Log};
 use crate::source::Inner;
 use crate::topic_partition::TopicPartition;
 use crate::watcher::Watcher;
@@ -54,6 +54,8 @@ impl KafkaPlanner {
         let begins = cluster.at_start(timeout, |it, wait| it.begins(&names, wait))?;
         let ends = cluster.at_start(timeout, |it, wait| it.ends(&names, wait))?;
         let log_ends = cluster.at_start(timeout, |it, wait| it.log_ends(&names, wait))?;
+        let ids = cluster.at_start(timeout, |it, wait| it.topic_ids(&names, wait))?;
+        let planned_ids = last.map(planning::planned_ids).transpose()?.unwrap_or_default();
         let resumed: Option<BTreeMap<_, _>> = resumed.map(|positions| positions.into_iter().collect());
         let beginning = Beginning {
             resumed: resumed.as_ref(),
@@ -63,10 +65,18 @@ impl KafkaPlanner {
         };
         let known = |name: TopicPartition| {
             let end = ends[&name];
-            let position = beginning.of(&name, begins[&name], log_ends[&name], end)?;
+            let topic_id = ids.get(&name.topic).cloned();
+            let log = Log {
+                begin: begins[&name],
+                end: log_ends[&name],
+                reachable: end,
+                replaced: topic_id.is_some()
+                    && planned_ids.get(&name).is_some_and(|id| topic_id.as_ref() != Some(id)),
+            };
+            let position = beginning.of(&name, log)?;
             let planned =
                 beginning.resumed.and_then(|resumed| resumed.get(&name).copied()).unwrap_or(position);
-            Ok(Known { position, planned, end, name, absent: false })
+            Ok(Known { position, planned, end, name, topic_id, absent: false })
         };
         names.into_iter().map(known).collect()
     }

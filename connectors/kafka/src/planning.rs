@@ -1,6 +1,6 @@
 //! What a batch takes and where a job begins, decided from what is known. Pure: nothing here asks Kafka.
 
-use crate::loss;
+use crate::loss::{self, Loss};
 use crate::params::OffsetReset;
 use crate::topic_partition::TopicPartition;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +84,23 @@ pub(crate) fn positions(last: &SourcePlan) -> Result<Vec<(TopicPartition, u64)>>
     last.ranges.iter().map(|range| Ok((range.partition.parse()?, range.until))).collect()
 }
 
+/// The ids of the topics that the newest plan was made for, where it says.
+pub(crate) fn planned_ids(last: &SourcePlan) -> Result<BTreeMap<TopicPartition, String>> {
+    let marked = last.ranges.iter().filter_map(|range| Some((range, range.mark.clone()?)));
+    marked.map(|(range, id)| Ok((range.partition.parse()?, id))).collect()
+}
+
+/// What a partition's log holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Log {
+    pub(crate) begin: u64,
+    pub(crate) end: u64,
+    /// Up to where it can be read: a transaction may be open.
+    pub(crate) reachable: u64,
+    /// It is that of a topic that was made again since the newest plan.
+    pub(crate) replaced: bool,
+}
+
 /// What decides where the partitions of a job begin.
 pub(crate) struct Beginning<'a> {
     /// Where the newest plan ended; `None` for a new job.
@@ -94,14 +111,20 @@ pub(crate) struct Beginning<'a> {
 }
 
 impl Beginning<'_> {
-    /// Where `name` begins, whose log holds `begin` .. `end` and can be read up to `reachable`.
+    /// Where `name` begins.
     ///
     /// # Errors
     /// `DataLost` when the job was further than the log goes, or is behind it; `Reconfigure` when a setting names an
     /// offset that is not there.
-    pub(crate) fn of(&self, name: &TopicPartition, begin: u64, end: u64, reachable: u64) -> Result<u64> {
+    pub(crate) fn of(&self, name: &TopicPartition, log: Log) -> Result<u64> {
+        let Log { begin, end, reachable, replaced } = log;
         if let Some(position) = self.resumed.and_then(|positions| positions.get(name)) {
-            return match loss::check(*position, begin, end) {
+            let lost = if replaced {
+                Some(Loss::Replaced { position: *position, reached: *position, begin, end })
+            } else {
+                loss::check(*position, begin, end)
+            };
+            return match lost {
                 Some(lost) => lost.decide(name, self.fail_on_data_loss),
                 None => Ok(*position),
             };
@@ -249,18 +272,27 @@ mod tests {
             reset: OffsetReset::Latest,
             fail_on_data_loss: true,
         };
-        assert_eq!(it.of(&tp("a-0"), 5, 50, 40).unwrap(), 30);
-        assert_eq!(it.of(&tp("a-1"), 5, 50, 40).unwrap(), 12);
-        assert_eq!(it.of(&tp("a-2"), 5, 50, 40).unwrap(), 5, "new since then: from its beginning");
-        assert_eq!(it.of(&tp("a-0"), 31, 50, 40).unwrap_err().kind(), ErrorKind::DataLost);
-        assert_eq!(it.of(&tp("a-0"), 0, 29, 29).unwrap_err().kind(), ErrorKind::DataLost);
-        it.resumed = None;
-        assert_eq!(it.of(&tp("a-0"), 5, 50, 40).unwrap(), 10);
-        assert_eq!(it.of(&tp("a-2"), 5, 50, 40).unwrap(), 40);
-        assert_eq!(it.of(&tp("a-0"), 11, 50, 40).unwrap_err().kind(), ErrorKind::Reconfigure);
+        let of = |it: &Beginning<'_>, name, begin, end, reachable| {
+            it.of(&tp(name), Log { begin, end, reachable, replaced: false })
+        };
+        assert_eq!(of(&it, "a-0", 5, 50, 40).unwrap(), 30);
+        assert_eq!(of(&it, "a-1", 5, 50, 40).unwrap(), 12);
+        assert_eq!(of(&it, "a-2", 5, 50, 40).unwrap(), 5, "new since then: from its beginning");
+        assert_eq!(of(&it, "a-0", 31, 50, 40).unwrap_err().kind(), ErrorKind::DataLost);
+        assert_eq!(of(&it, "a-0", 0, 29, 29).unwrap_err().kind(), ErrorKind::DataLost);
+        let replaced = Log { begin: 5, end: 50, reachable: 40, replaced: true };
+        let error = it.of(&tp("a-0"), replaced).unwrap_err();
+        assert!(error.to_string().contains("its id is another"), "{error}");
         it.fail_on_data_loss = false;
-        assert_eq!(it.of(&tp("a-0"), 11, 50, 40).unwrap(), 11);
+        assert_eq!(it.of(&tp("a-0"), replaced).unwrap(), 5);
+        it.fail_on_data_loss = true;
+        it.resumed = None;
+        assert_eq!(of(&it, "a-0", 5, 50, 40).unwrap(), 10);
+        assert_eq!(of(&it, "a-2", 5, 50, 40).unwrap(), 40);
+        assert_eq!(of(&it, "a-0", 11, 50, 40).unwrap_err().kind(), ErrorKind::Reconfigure);
+        it.fail_on_data_loss = false;
+        assert_eq!(of(&it, "a-0", 11, 50, 40).unwrap(), 11);
         it.reset = OffsetReset::None;
-        assert!(it.of(&tp("a-2"), 0, 1, 1).unwrap_err().to_string().contains("auto.offset.reset=none"));
+        assert!(of(&it, "a-2", 0, 1, 1).unwrap_err().to_string().contains("auto.offset.reset=none"));
     }
 }

@@ -1,7 +1,7 @@
 //! The worker's side: reads exactly the planned ranges, with one client that keeps fetching from batch to batch.
 
 use crate::cluster::{Cluster, refused};
-use crate::context::Ear;
+use crate::context::{Ear, passes};
 use crate::cursor::Begin;
 use crate::native::{PartitionQueue, Space};
 use crate::params::Settings;
@@ -9,9 +9,10 @@ use crate::partition_reader::{PartitionReader, Trouble};
 use crate::record::KafkaRecord;
 use crate::registry::OpenQueues;
 use crate::strategy::Options;
+use crate::topic_ids::Question;
 use crate::topic_partition::TopicPartition;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tidegate_core::{Emit, Error, PartitionId, Progress, Reader, Result, SourceRange};
@@ -38,6 +39,8 @@ pub(crate) struct KafkaReader {
     /// Where in `batch` the next read begins, so that no partition waits for the others.
     turn: usize,
     idle_since: Option<Instant>,
+    /// Asks whether topics are still those that the ranges were planned for.
+    question: Option<Question>,
 }
 
 impl KafkaReader {
@@ -57,18 +60,20 @@ impl KafkaReader {
             batch: Vec::new(),
             turn: 0,
             idle_since: None,
+            question: None,
         })
     }
 
-    /// The place of the partition named `name`, opened when it is new.
-    fn place(&mut self, name: &str, from: u64) -> Result<usize> {
+    /// The place of the partition of `range`, opened when it is new.
+    fn place(&mut self, range: &SourceRange) -> Result<usize> {
+        let name = &range.partition;
         if let Some(place) = self.places.get(name) {
             return Ok(*place);
         }
         let partition: TopicPartition = name.parse()?;
         let queue = PartitionQueue::open(Arc::clone(&self.client), partition)?;
         self.open.add(&queue);
-        self.partitions.push(PartitionReader::start(queue, from, self.options.measure_ages)?);
+        self.partitions.push(PartitionReader::start(queue, range, self.options.measure_ages)?);
         self.places.insert(name.to_owned(), self.partitions.len() - 1);
         Ok(self.partitions.len() - 1)
     }
@@ -118,6 +123,41 @@ impl KafkaReader {
         partition.go_on_within(begins[&name], ends[&name], self.options.fail_on_data_loss)
     }
 
+    /// Whether the topics of the batch are those it was planned for. Asks when a partition is begun, at the start and after
+    /// the topic was made again; while there is no answer nothing is read.
+    fn topics_are_verified(&mut self) -> Result<bool> {
+        let ask: BTreeSet<&str> =
+            self.batch.iter().filter_map(|place| self.partitions[*place].unverified()).collect();
+        if ask.is_empty() {
+            return Ok(true);
+        }
+        let question = match self.question.take() {
+            Some(question) => question,
+            None => Question::ask(&self.client, &ask, ASK_TIMEOUT)?,
+        };
+        let ids = match question.answer(WAIT) {
+            None => {
+                self.question = Some(question);
+                return Ok(false);
+            }
+            Some(Ok(ids)) => ids,
+            Some(Err(code)) if passes(code) => return Ok(false),
+            Some(Err(code)) => {
+                return Err(Error::retry(format!("Kafka at {}: topics: {code}", self.settings.bootstrap)));
+            }
+        };
+        for place in &self.batch {
+            let partition = &mut self.partitions[*place];
+            if partition.unverified().is_some() {
+                let id = ids.get(&partition.name().topic);
+                partition
+                    .verify(id, self.options.fail_on_data_loss)
+                    .map_err(|error| error.context(format!("Kafka at {}", self.settings.bootstrap)))?;
+            }
+        }
+        Ok(true)
+    }
+
     /// Nothing came: look for the reasons that no record will ever tell.
     fn nothing_came(&mut self) -> Result<()> {
         self.serve_events();
@@ -151,17 +191,22 @@ impl Reader<KafkaRecord> for KafkaReader {
         self.serve_events();
         self.batch.clear();
         for (id, range) in ranges {
-            let place = self.place(&range.partition, range.from)?;
+            let place = self.place(range)?;
             if let Begin::StartAt(_) = self.partitions[place].begin(*id, range)? {
                 self.open.add(self.partitions[place].queue());
             }
             self.batch.push(place);
         }
         self.idle_since = None;
+        self.question = None;
         Ok(())
     }
 
     fn read(&mut self, limit: usize, out: &mut dyn Emit<KafkaRecord>) -> Result<Progress> {
+        if !self.topics_are_verified()? {
+            self.nothing_came()?;
+            return Ok(Progress::Waiting);
+        }
         let mut records = 0;
         for step in 0..self.batch.len() {
             let place = self.batch[(self.turn + step) % self.batch.len()];

@@ -6,9 +6,10 @@
 
 use crate::cluster::{Cluster, Ends};
 use crate::known::{Known, Shared};
-use crate::loss;
+use crate::loss::{self, Loss};
 use crate::registry::OpenQueues;
 use crate::source::Inner;
+use crate::topic_ids::TopicIds;
 use crate::topic_partition::TopicPartition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,6 +39,10 @@ pub(crate) struct Watcher {
     asked_highs: BTreeMap<TopicPartition, u64>,
     /// Bad news seen once: partitions that are gone or end below their position.
     doubtful: BTreeSet<TopicPartition>,
+    /// Partitions whose topic had another id at the last look, with that id.
+    other_ids: BTreeMap<TopicPartition, String>,
+    /// Up to where each partition was read when its topic was last seen to be the one the job began with.
+    verified: BTreeMap<TopicPartition, u64>,
 }
 
 impl Watcher {
@@ -50,6 +55,8 @@ impl Watcher {
             asked_at: None,
             asked_highs: BTreeMap::new(),
             doubtful: BTreeSet::new(),
+            other_ids: BTreeMap::new(),
+            verified: shared.lock().partitions.iter().map(|it| (it.name.clone(), it.position)).collect(),
         }
     }
 
@@ -100,7 +107,7 @@ impl Watcher {
         if discover || self.wants_ends() {
             self.ask_for_ends()?;
         }
-        if !self.doubtful.is_empty() {
+        if !self.doubtful.is_empty() || !self.other_ids.is_empty() {
             self.next_discovery = self.next_discovery.min(Instant::now() + SECOND_LOOK_AFTER);
         }
         Ok(())
@@ -164,22 +171,32 @@ impl Watcher {
         let names: Vec<_> = again.iter().map(|it| it.name.clone()).collect();
         let begins = self.cluster.begins(&names, ASK_TIMEOUT)?;
         let ends = self.cluster.log_ends(&names, ASK_TIMEOUT)?;
+        let ids = self.cluster.topic_ids(&names, ASK_TIMEOUT)?;
         for it in again {
             self.doubtful.remove(&it.name);
             if let Some(lost) = loss::check(it.position, begins[&it.name], ends[&it.name]) {
                 let go_on = lost.decide(&it.name, self.source.options.fail_on_data_loss)?;
-                // What the reader's fetches told belongs to the old log.
-                self.open().forget(&it.name);
-                if let Some(known) = self.shared.lock().get_mut(&it.name) {
-                    known.position = go_on;
-                }
+                self.go_on_in_new_log(&it.name, go_on, ids.get(&it.name.topic).cloned());
             }
         }
         Ok(())
     }
 
+    fn go_on_in_new_log(&mut self, name: &TopicPartition, go_on: u64, topic_id: Option<String>) {
+        self.other_ids.remove(name);
+        self.verified.insert(name.clone(), go_on);
+        // What the reader's fetches told belongs to the old log.
+        self.open().forget(name);
+        if let Some(known) = self.shared.lock().get_mut(name) {
+            known.position = go_on;
+            known.topic_id = topic_id;
+            known.absent = false;
+        }
+    }
+
     fn discover(&mut self) -> Result<()> {
         let found = self.cluster.find(&self.source.selection, ASK_TIMEOUT)?.partitions;
+        self.note_made_again(&found)?;
         self.note_absent(&found)?;
         let known: BTreeSet<_> = self.shared.lock().partitions.iter().map(|it| it.name.clone()).collect();
         let new: Vec<_> = found.difference(&known).cloned().collect();
@@ -188,11 +205,57 @@ impl Watcher {
         }
         let begins = self.cluster.begins(&new, ASK_TIMEOUT)?;
         let ends = self.cluster.ends(&new, ASK_TIMEOUT)?;
+        let ids = self.cluster.topic_ids(&new, ASK_TIMEOUT)?;
         let mut state = self.shared.lock();
         for name in new {
             let (position, end) = (begins[&name], ends[&name]);
             log::info!("Kafka: new partition {name}, read from offset {position}");
-            state.partitions.push(Known { name, position, planned: position, end, absent: false });
+            let topic_id = ids.get(&name.topic).cloned();
+            self.verified.insert(name.clone(), position);
+            state.partitions.push(Known { name, position, planned: position, end, topic_id, absent: false });
+        }
+        Ok(())
+    }
+
+    /// A topic that has another id at two looks was made again: one look may be at a broker that lags behind.
+    fn note_made_again(&mut self, found: &BTreeSet<TopicPartition>) -> Result<()> {
+        // Positions as they are before the question, as in `ask_for_ends`.
+        let before: Vec<Known> =
+            self.shared.lock().partitions.iter().filter(|it| found.contains(&it.name)).cloned().collect();
+        let names: Vec<_> = before.iter().map(|it| it.name.clone()).collect();
+        let ids = self.cluster.topic_ids(&names, ASK_TIMEOUT)?;
+        let mut made_again = Vec::new();
+        for was in before {
+            let Some(id) = ids.get(&was.name.topic) else { continue };
+            if was.topic_id.as_ref().is_none_or(|known| known == id) {
+                self.other_ids.remove(&was.name);
+                self.verified.insert(was.name.clone(), was.position);
+                if let Some(known) = self.shared.lock().get_mut(&was.name) {
+                    known.topic_id = Some(id.clone());
+                }
+            } else if self.other_ids.insert(was.name.clone(), id.clone()).as_ref() == Some(id) {
+                made_again.push(was.name);
+            } else if let Some(known) = self.shared.lock().get_mut(&was.name) {
+                // No more of it is planned from the first look on.
+                known.absent = true;
+            }
+        }
+        self.decide_made_again(&made_again, &ids)
+    }
+
+    fn decide_made_again(&mut self, names: &[TopicPartition], ids: &TopicIds) -> Result<()> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let begins = self.cluster.begins(names, ASK_TIMEOUT)?;
+        let ends = self.cluster.log_ends(names, ASK_TIMEOUT)?;
+        for name in names {
+            let reached = self.shared.lock().get_mut(name).map_or(0, |it| it.position);
+            let position = self.verified.get(name).copied().unwrap_or(reached);
+            let lost = Loss::Replaced { position, reached, begin: begins[name], end: ends[name] };
+            let go_on = lost.decide(name, self.source.options.fail_on_data_loss)?;
+            self.doubtful.remove(name);
+            self.go_on_in_new_log(name, go_on, ids.get(&name.topic).cloned());
         }
         Ok(())
     }
@@ -201,7 +264,9 @@ impl Watcher {
     fn note_absent(&mut self, found: &BTreeSet<TopicPartition>) -> Result<()> {
         let mut state = self.shared.lock();
         for known in &mut state.partitions {
-            if found.contains(&known.name) {
+            if self.other_ids.contains_key(&known.name) {
+                // There, and not known to be the same.
+            } else if found.contains(&known.name) {
                 if std::mem::take(&mut known.absent) {
                     log::info!("Kafka: {} is there again", known.name);
                 }

@@ -14,8 +14,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
-use support::{Job, PATIENCE, Writer, earliest, numbers};
-use tidegate_core::{ErrorKind, SourceRange};
+use support::{Job, PATIENCE, Writer, earliest, numbers, positions};
+use tidegate_core::{ErrorKind, Source, SourceRange};
 use tidegate_kafka::ConsumerStrategy;
 
 const SOON: Duration = Duration::from_millis(50);
@@ -129,7 +129,10 @@ fn aborted_records_are_left_out_and_a_range_may_end_in_markers() {
     }
     // The same as one batch of a new job, and with single offsets as batches.
     let mut whole = Job::start(kafka.earliest(&topic), None).unwrap();
-    assert_eq!(whole.planner.plan(SOON).unwrap().ranges, [SourceRange::new(format!("{topic}-0"), 0, end)]);
+    assert_eq!(
+        positions(&whole.planner.plan(SOON).unwrap()),
+        [SourceRange::new(format!("{topic}-0"), 0, end)]
+    );
     assert_eq!(whole.batch().unwrap().records.len(), 20);
     let mut slow = Job::start(kafka.earliest(&topic).max_rate_per_partition(1), None).unwrap();
     let sizes: usize = (0..end).map(|_| slow.batch().unwrap().records.len()).sum();
@@ -277,6 +280,90 @@ fn a_topic_made_again_is_an_error_or_read_from_its_beginning() {
             assert_eq!(job.failure().kind(), ErrorKind::DataLost);
         } else {
             assert_eq!(job.batches_until(4).unwrap().texts(), numbers(100..104));
+        }
+    }
+}
+
+/// A topic of 10 records of which all were read, made again with 20.
+fn made_again(kafka: &Broker, name: &str, job: impl FnOnce(&str) -> Job) -> (String, Job) {
+    let topic = kafka.topic(name, 1);
+    Writer::open(&kafka.at).write(&topic, 0, numbers(0..10));
+    let mut job = job(&topic);
+    job.batches_until(10).unwrap();
+    kafka.delete(&topic);
+    kafka.create(&topic, 1);
+    Writer::open(&kafka.at).write(&topic, 0, numbers(100..120));
+    (topic, job)
+}
+
+/// Offsets alone say nothing in these two: the new topic has more records than were read of the old one.
+#[test]
+fn a_topic_made_again_while_the_job_was_stopped_is_told_by_its_id() {
+    let kafka = Broker::open();
+    let (topic, job) = made_again(&kafka, "longer", |topic| Job::start(kafka.earliest(topic), None).unwrap());
+    let last = job.last.clone();
+    drop(job);
+    let error = Job::start(kafka.earliest(&topic), last.as_ref()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::DataLost);
+    assert!(error.to_string().contains("its id is another"), "{error}");
+    let mut job = Job::start(kafka.earliest(&topic).fail_on_data_loss(false), last.as_ref()).unwrap();
+    assert_eq!(job.batches_until(20).unwrap().texts(), numbers(100..120));
+}
+
+#[test]
+fn a_topic_made_again_while_the_job_runs_is_told_by_its_id() {
+    let kafka = Broker::open();
+    let start = |fail| {
+        let kafka = &kafka;
+        move |topic: &str| Job::start(kafka.earliest(topic).fail_on_data_loss(fail), None).unwrap()
+    };
+    let (_, mut job) = made_again(&kafka, "stops", start(true));
+    assert_eq!(job.failure().kind(), ErrorKind::DataLost);
+
+    let (topic, mut job) = made_again(&kafka, "goes-on", start(false));
+    let old = job.last.as_ref().unwrap().ranges[0].mark.clone();
+    let started = Instant::now();
+    let mut texts = Vec::new();
+    loop {
+        texts.extend(job.batch().unwrap().texts());
+        let range = &job.last.as_ref().unwrap().ranges[0];
+        if range.mark != old && range.until == 20 {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "{topic}: {range}");
+    }
+    // Which of the new one are passed over depends on how soon it is noticed.
+    texts.sort();
+    let read = texts.len();
+    texts.dedup();
+    assert_eq!(texts.len(), read, "nothing is read twice");
+    assert!(texts.iter().all(|text| numbers(100..120).contains(text)), "{texts:?}");
+    assert_eq!(texts[read - 1], numbers(119..120)[0]);
+}
+
+#[test]
+fn a_planned_range_of_a_topic_that_was_made_again_is_not_read_from_the_new_one() {
+    let kafka = Broker::open();
+    for fail in [true, false] {
+        let topic = kafka.topic("planned", 1);
+        Writer::open(&kafka.at).write(&topic, 0, numbers(0..10));
+        let mut job = Job::start(kafka.earliest(&topic), None).unwrap();
+        let plan = job.planner.plan(SOON).unwrap();
+        drop(job);
+        kafka.delete(&topic);
+        kafka.create(&topic, 1);
+        Writer::open(&kafka.at).write(&topic, 0, numbers(100..120));
+        let source = support::source(kafka.earliest(&topic).fail_on_data_loss(fail));
+        let mut reader = source.reader(&support::stream(), 0, 1).unwrap();
+        match support::try_read(reader.as_mut(), &plan.ranges) {
+            Ok(kept) => assert_eq!((fail, kept.records.len()), (false, 0)),
+            Err(error) => {
+                assert_eq!((fail, error.kind()), (true, ErrorKind::DataLost));
+                assert!(
+                    error.to_string().contains("made again since they were planned; offsets 0 to 10"),
+                    "{error}"
+                );
+            }
         }
     }
 }

@@ -43,6 +43,21 @@ fn a_broker_that_is_stopped_and_one_that_is_killed() {
 }
 
 #[test]
+fn a_broker_that_is_bounced_between_the_plan_of_a_batch_and_its_reading() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut kafka = Kafka::options().heap_mib(256).start(directory.path()).unwrap();
+    let topic = topic(&kafka.bootstrap(), 20_000);
+    for (memory, at) in [(Memory::Checkpoint, "journal-synced:3"), (Memory::DatabaseAlone, "prepared:3")] {
+        let mut story = Story::new(&topic, Kind::Sqlite, memory, "");
+        story.crash(at).unwrap();
+        // What the plan names must be there again after a crash of the broker too.
+        kafka.kill();
+        kafka.start_again().unwrap();
+        story.finish().unwrap();
+    }
+}
+
+#[test]
 fn a_database_that_is_stopped_and_one_that_is_killed() {
     let directory = tempfile::tempdir().unwrap();
     let mut postgres = Postgres::start(directory.path()).unwrap();

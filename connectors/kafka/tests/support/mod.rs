@@ -28,6 +28,11 @@ pub(crate) fn earliest(bootstrap: &str, topic: &str, more: &[(&str, &str)]) -> C
     ConsumerStrategy::subscribe([topic], params.into_iter().collect::<tidegate_kafka::Params>())
 }
 
+/// The ranges of a plan without the ids of their topics, which differ from run to run.
+pub(crate) fn positions(plan: &SourcePlan) -> Vec<SourceRange> {
+    plan.ranges.iter().map(|range| SourceRange { mark: None, ..range.clone() }).collect()
+}
+
 /// What a reader handed on.
 #[derive(Default)]
 pub(crate) struct Kept {
