@@ -29,8 +29,11 @@ look into it.
 ";
 
 /// The programs, in release: they are measured.
-const BUILDS: [&str; 2] =
-    ["build --release -p tidegate-benches", "build --release -p tidegate-cli --example word_count"];
+const BUILDS: [&str; 3] = [
+    "build --release -p tidegate-benches",
+    "build --release -p tidegate-servers --features load --bin load",
+    "build --release -p tidegate-cli --example word_count",
+];
 
 /// Runs the benchmarks that `arguments` ask for.
 pub(crate) fn run(arguments: &[&str]) -> TaskResult {

@@ -77,9 +77,9 @@ fn profile(line: &str) -> String {
     format!(
         "\
 cargo xtask servers up                      # prints the broker's address, for BROKERS below
-cargo run --release -p tidegate-benches --bin load -- topic BROKERS trickle-1
+cargo run --release -p tidegate-servers --features load --bin load -- topic BROKERS trickle-1
 {line} &
-cargo run --release -p tidegate-benches --bin load -- paced BROKERS trickle-1 {RATE} 100 &
+cargo run --release -p tidegate-servers --features load --bin load -- paced BROKERS trickle-1 {RATE} 100 &
 perf trace -s -p $(pgrep -n word_count)     # system calls: waits and syncs
 perf record -g --call-graph dwarf -p $(pgrep -n word_count) -- sleep 20
 # the sync alone: strace -f -T -e trace=fdatasync,fsync -p $(pgrep -n word_count)"

@@ -88,9 +88,9 @@ fn profile(line: &str, topic: &str) -> String {
     format!(
         "\
 cargo xtask servers up                      # prints the broker's address, for BROKERS below
-cargo run --release -p tidegate-benches --bin load -- topic BROKERS {topic}
+cargo run --release -p tidegate-servers --features load --bin load -- topic BROKERS {topic}
 {line} --stats stats.json &
-cargo run --release -p tidegate-benches --bin load -- paced BROKERS {topic} {RATE} {SECONDS}
+cargo run --release -p tidegate-servers --features load --bin load -- paced BROKERS {topic} {RATE} {SECONDS}
 kill -TERM $(pgrep -n word_count)           # then see which stage of a batch is long in stats.json
 perf sched record -- sleep 5; perf sched latency   # who waited for a core"
     )

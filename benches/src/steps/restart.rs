@@ -77,7 +77,7 @@ fn profile(line: &str) -> String {
     format!(
         "\
 cargo xtask servers up                      # prints the broker's address, for BROKERS below
-cargo run --release -p tidegate-benches --bin load -- lines BROKERS {TOPIC} 10000000
+cargo run --release -p tidegate-servers --features load --bin load -- lines BROKERS {TOPIC} 10000000
 timeout -s KILL 2 {line}
 strace -f -r -o restart.trace {line}        # what it waits for before the first commit
 RUST_LOG=debug {line}"

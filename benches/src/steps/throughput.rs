@@ -108,7 +108,7 @@ fn profile(line: &str, lines: u64) -> String {
     format!(
         "\
 cargo xtask servers up                      # prints the broker's address, for BROKERS below
-cargo run --release -p tidegate-benches --bin load -- lines BROKERS {TOPIC} {lines}
+cargo run --release -p tidegate-servers --features load --bin load -- lines BROKERS {TOPIC} {lines}
 perf record -g --call-graph dwarf {line}
 perf report --no-children
 # without perf: valgrind --tool=callgrind {line}, on fewer lines; memory: valgrind --tool=massif"

@@ -10,6 +10,7 @@ mod fake;
 mod fake_runtime;
 mod fake_storage;
 mod full_disk;
+mod inputs;
 mod journal;
 mod journal_objects;
 mod scripted;

@@ -10,8 +10,8 @@ use tidegate_core::{
     RuntimeEvent, RuntimeFactory, SourcePlan, SourceRange, StateCheckpoint, StateShape, Storage, StreamId,
 };
 use tidegate_engine::{
-    BatchInfo, CheckpointInfo, Engine, EngineHandle, EngineParts, ManualClock, OutputPart, Publishing,
-    Settings, StreamingListener,
+    BatchInfo, CheckpointInfo, Engine, EngineHandle, EngineParts, ManualClock, OutputPart, PidSettings,
+    Publishing, Settings, StreamingListener,
 };
 use tidegate_storage::LocalStorage;
 
@@ -39,6 +39,17 @@ pub(crate) enum Told {
     Stopped(Option<String>),
 }
 
+/// What an input is told beside its plans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Aside {
+    /// It may take so many records a second.
+    Rate(u64),
+    /// Nothing below this position is read again.
+    Released(u64),
+    /// It is to take no more.
+    Drain,
+}
+
 type Report = Arc<dyn Fn(RuntimeEvent) + Send + Sync>;
 
 /// A job whose runtime the test plays.
@@ -48,6 +59,7 @@ pub(crate) struct Script {
     orders: Receiver<Order>,
     told: Receiver<Told>,
     committed: Receiver<(StreamId, SourcePlan)>,
+    asides: Receiver<Aside>,
     plans: Arc<Mutex<Vec<Arc<BatchPlan>>>>,
     reports: Arc<Mutex<Vec<Report>>>,
     starts: Arc<Mutex<Vec<Start>>>,
@@ -78,6 +90,9 @@ pub(crate) struct Opening<'a> {
     /// Batches from one checkpoint to the next.
     pub(crate) every: u32,
     pub(crate) publishing: Publishing,
+    pub(crate) backpressure: Option<PidSettings>,
+    /// Batches for which an input still has records once it takes no more.
+    pub(crate) taken: u32,
 }
 
 impl Default for Opening<'_> {
@@ -94,6 +109,8 @@ impl Default for Opening<'_> {
             states: Vec::new(),
             every: 1,
             publishing: Publishing::InBackground,
+            backpressure: None,
+            taken: 0,
         }
     }
 }
@@ -107,9 +124,11 @@ impl Script {
         settings.states = opening.states.clone();
         settings.checkpoint_interval = INTERVAL * opening.every;
         settings.batches_in_flight_max = opening.in_flight;
+        settings.backpressure = opening.backpressure;
         settings.retry_pause = opening.retry_pause;
         settings.retry_pause_max = opening.retry_pause;
         let ((order, orders), (tell, told), (commit, committed)) = (channel(), channel(), channel());
+        let (aside, asides) = channel();
         let (plans, reports, starts) = (Arc::default(), Arc::default(), Arc::default());
         let clock = ManualClock::at(opening.second * 1000);
         let planner = |name: &&str| {
@@ -118,7 +137,9 @@ impl Script {
                 partition: format!("{name}{}", opening.suffix),
                 at: 0,
                 tell: commit.clone(),
+                aside: aside.clone(),
                 panics: opening.panics,
+                taken: opening.taken,
             };
             (planner.stream.clone(), Box::new(planner) as Box<dyn Planner>)
         };
@@ -142,7 +163,7 @@ impl Script {
             clock: Arc::new(clock.clone()),
             listeners: vec![Arc::new(Tell(Mutex::new(tell)))],
         })?;
-        Ok(Script { engine, clock, orders, told, committed, plans, reports, starts })
+        Ok(Script { engine, clock, orders, told, committed, asides, plans, reports, starts })
     }
 
     /// The next order.
@@ -158,6 +179,11 @@ impl Script {
     /// The next input that is told that its part of a batch is committed, and which part.
     pub(crate) fn input_told(&self) -> (StreamId, SourcePlan) {
         self.committed.recv().unwrap()
+    }
+
+    /// What inputs were told beside their plans so far.
+    pub(crate) fn asides(&self) -> Vec<Aside> {
+        self.asides.try_iter().collect()
     }
 
     /// Every order that is left, once the engine has ended.
@@ -225,7 +251,9 @@ struct OneByOne {
     partition: String,
     at: u64,
     tell: Sender<(StreamId, SourcePlan)>,
+    aside: Sender<Aside>,
     panics: bool,
+    taken: u32,
 }
 
 impl Planner for OneByOne {
@@ -242,6 +270,21 @@ impl Planner for OneByOne {
 
     fn planned(&mut self, plan: &SourcePlan) {
         self.at = plan.ranges[0].until;
+    }
+
+    fn limit_rate(&mut self, records_per_second: f64) {
+        let _ = self.aside.send(Aside::Rate(records_per_second as u64));
+    }
+
+    fn released(&mut self, plan: &SourcePlan) {
+        let _ = self.aside.send(Aside::Released(plan.ranges[0].until));
+    }
+
+    fn drain(&mut self) -> bool {
+        let _ = self.aside.send(Aside::Drain);
+        let left = self.taken;
+        self.taken = left.saturating_sub(1);
+        left == 0
     }
 
     fn committed(&mut self, _: &BatchPlan, plan: &SourcePlan) {

@@ -1,0 +1,99 @@
+//! What inputs are told beside their plans: their rate, what is never read again, that the job stops.
+
+use crate::fake::{INTERVAL, directory};
+use crate::scripted::{Aside, Opening, Order, Script};
+use tidegate_engine::{PidSettings, Stop};
+
+fn started(opening: &Opening<'_>) -> Script {
+    let script = Script::start(opening).unwrap();
+    assert!(matches!(script.order(), Order::Epoch(1, _)));
+    script
+}
+
+/// Runs the batch that is due next.
+fn run(script: &Script, batch: u64) {
+    assert!(matches!(script.order(), Order::Run(number, _) if number == batch));
+    script.through(1, batch);
+    script.told();
+}
+
+#[test]
+fn a_batch_is_released_with_the_plan_behind_its_commit() {
+    let dir = directory();
+    let script = started(&Opening { checkpoint: Some(dir.path()), ..Opening::default() });
+    script.advance(1);
+    run(&script, 1);
+    assert_eq!(script.asides(), [], "after a crash the journal may not know that it is committed");
+    script.advance(1);
+    run(&script, 2);
+    assert_eq!(script.asides(), [Aside::Released(1)]);
+    script.advance(2);
+    run(&script, 3);
+    run(&script, 4);
+    assert_eq!(script.asides(), [Aside::Released(2), Aside::Released(3)]);
+}
+
+#[test]
+fn batches_that_a_checkpoint_may_need_are_not_released() {
+    let dir = directory();
+    let states = vec![crate::fake_runtime::sums_shape()];
+    let script =
+        started(&Opening { checkpoint: Some(dir.path()), states, every: 1000, ..Opening::default() });
+    script.advance(3);
+    (1..=3).for_each(|batch| run(&script, batch));
+    assert_eq!(script.asides(), [], "no checkpoint holds what they made of the state");
+}
+
+#[test]
+fn with_back_pressure_a_slow_batch_lowers_the_rate_and_the_first_obeys_the_initial_one() {
+    let settings = PidSettings { min_rate: 1.0, initial_rate: Some(7.0), ..PidSettings::default() };
+    let script = started(&Opening { backpressure: Some(settings), ..Opening::default() });
+    assert_eq!(script.asides(), [Aside::Rate(7)]);
+    let slowly = |batch| {
+        script.advance(1);
+        assert!(matches!(script.order(), Order::Run(number, _) if number == batch));
+        // One record in two batch intervals.
+        script.clock.advance(INTERVAL * 2);
+        script.through(1, batch);
+        script.told();
+        // What was due meanwhile.
+        (batch + 1..batch + 3).for_each(|batch| run(&script, batch));
+    };
+    slowly(1);
+    slowly(4);
+    let rates: Vec<_> = script.asides().into_iter().filter(|aside| matches!(aside, Aside::Rate(_))).collect();
+    assert!(rates.contains(&Aside::Rate(1)), "{rates:?}");
+}
+
+#[test]
+fn without_back_pressure_inputs_have_their_own_limits_only() {
+    let script = started(&Opening::default());
+    script.advance(2);
+    run(&script, 1);
+    run(&script, 2);
+    assert!(!script.asides().iter().any(|aside| matches!(aside, Aside::Rate(_))));
+}
+
+#[test]
+fn a_graceful_stop_goes_on_until_inputs_have_given_what_they_took() {
+    let script = started(&Opening { taken: 2, ..Opening::default() });
+    script.advance(1);
+    run(&script, 1);
+    script.engine.stop(Stop::Gracefully);
+    for batch in [2, 3] {
+        script.advance(1);
+        run(&script, batch);
+    }
+    script.end().unwrap();
+    assert_eq!(script.orders_left(), [Order::Over(1)], "nothing new is planned");
+    let drains = script.asides().into_iter().filter(|aside| *aside == Aside::Drain).count();
+    assert_eq!(drains, 3);
+}
+
+#[test]
+fn a_stop_at_once_waits_for_no_input() {
+    let script = started(&Opening { taken: 2, ..Opening::default() });
+    script.engine.stop(Stop::Now);
+    script.end().unwrap();
+    assert!(!script.asides().contains(&Aside::Drain));
+}
