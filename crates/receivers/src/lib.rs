@@ -18,6 +18,8 @@ mod log;
 mod marks;
 mod rate;
 mod receiver;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod settings;
 mod source;
 mod stream;

@@ -182,6 +182,10 @@ impl Stream {
             match seen {
                 Seen::New => {
                     let ticket = self.enqueue(state, payload, identity);
+                    #[cfg(feature = "sabotage")]
+                    if crate::sabotage::store_early() {
+                        return Ok(Stored::New);
+                    }
                     self.await_ticket(ticket)?;
                     crash_point("block-durable");
                     return Ok(Stored::New);

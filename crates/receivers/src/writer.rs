@@ -70,7 +70,11 @@ impl Writer {
             if state.closing || left.is_some_and(|left| left.is_zero()) {
                 close_open(&mut state);
             }
-            if !state.queue.is_empty() {
+            #[cfg(feature = "sabotage")]
+            let waits = crate::sabotage::store_early() && state.queue.len() < 2 && !state.closing;
+            #[cfg(not(feature = "sabotage"))]
+            let waits = false;
+            if !state.queue.is_empty() && !waits {
                 return Work::Write(group(&mut state, self.stream.settings.block_bytes_max));
             }
             if state.released > self.released {

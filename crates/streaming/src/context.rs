@@ -305,17 +305,17 @@ impl StreamingContext {
         self.warn_of_weak_outputs(&parts);
         let checkpoint = parts.settings.storage.clone();
         let engine = Engine::start(parts)?;
+        *lifecycle = Lifecycle::Active(Arc::new(engine));
+        drop(lifecycle);
+        if self.shared.conf.flag("tidegate.signals", true)? {
+            signals::stop_on_signals(&self.shared)?;
+        }
         log::info!(
             "\"{}\" started: batches of {:?}, checkpoint {}",
             self.shared.conf.app_name(),
             self.shared.interval,
             checkpoint.map_or_else(|| "none".to_owned(), |storage| storage.describe())
         );
-        *lifecycle = Lifecycle::Active(Arc::new(engine));
-        drop(lifecycle);
-        if self.shared.conf.flag("tidegate.signals", true)? {
-            signals::stop_on_signals(&self.shared)?;
-        }
         Ok(())
     }
 
