@@ -145,7 +145,7 @@ fn with_settings(mut strategy: ConsumerStrategy, conf: &Conf) -> Result<Consumer
 }
 
 /// The first of `keys` that is set.
-fn number(conf: &Conf, keys: &[&str]) -> Result<Option<u64>> {
+pub(crate) fn number(conf: &Conf, keys: &[&str]) -> Result<Option<u64>> {
     let Some((key, value)) = keys.iter().find_map(|key| Some((key, conf.get(key)?))) else { return Ok(None) };
     match value.parse() {
         Ok(number) if number > 0 => Ok(Some(number)),

@@ -40,7 +40,7 @@ impl Loss {
         }
     }
 
-    fn words(&self, partition: &TopicPartition) -> String {
+    pub(crate) fn words(&self, partition: &TopicPartition) -> String {
         match self {
             Loss::Expired { position, begin } => format!(
                 "{partition}: {} records are lost: offsets {position} to {begin} (exclusive) were removed before the \

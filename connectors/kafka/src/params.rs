@@ -27,6 +27,12 @@ impl Params {
         self
     }
 
+    pub(crate) fn without(&self, name: &str) -> Params {
+        let mut others = self.clone();
+        others.0.remove(name);
+        others
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }

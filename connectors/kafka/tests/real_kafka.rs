@@ -6,102 +6,12 @@
 
 mod support;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::Producer;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use support::broker::{Broker, SOON};
 use support::{Job, PATIENCE, Writer, earliest, numbers, positions};
 use tidegate_core::{ErrorKind, Source, SourceRange};
 use tidegate_kafka::ConsumerStrategy;
-
-const SOON: Duration = Duration::from_millis(50);
-
-struct Broker {
-    at: String,
-    admin: AdminClient<DefaultClientContext>,
-}
-
-impl Broker {
-    fn open() -> Broker {
-        let at = std::env::var("TIDEGATE_TEST_KAFKA")
-            .expect("TIDEGATE_TEST_KAFKA names a broker; see cargo xtask test");
-        let admin = ClientConfig::new().set("bootstrap.servers", &at).create().unwrap();
-        Broker { at, admin }
-    }
-
-    /// A new topic; its name is used by no other run.
-    fn topic(&self, name: &str, partitions: i32) -> String {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let name = format!("test-{name}-{}", now.as_micros());
-        self.create(&name, partitions);
-        name
-    }
-
-    fn create(&self, name: &str, partitions: i32) {
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-        let started = Instant::now();
-        // A topic of this name may still be on its way out.
-        while block_on(self.admin.create_topics([&topic], &AdminOptions::new())).unwrap()[0].is_err() {
-            assert!(started.elapsed() < PATIENCE, "{name} can't be created");
-        }
-    }
-
-    /// Returns when the broker tells others of the new partitions too.
-    fn grow(&self, name: &str, partitions: usize) {
-        let grown = NewPartitions::new(name, partitions);
-        block_on(self.admin.create_partitions([&grown], &AdminOptions::new())).unwrap()[0].as_ref().unwrap();
-        let started = Instant::now();
-        let known = || {
-            let told = self.admin.inner().fetch_metadata(Some(name), PATIENCE).unwrap();
-            told.topics()[0].partitions().len()
-        };
-        while known() < partitions {
-            assert!(started.elapsed() < PATIENCE, "{name} did not grow");
-        }
-    }
-
-    fn delete(&self, name: &str) {
-        block_on(self.admin.delete_topics(&[name], &AdminOptions::new())).unwrap()[0].as_ref().unwrap();
-    }
-
-    /// Removes all records before `offset`, as retention does.
-    fn remove_before(&self, topic: &str, partition: i32, offset: i64) {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
-        block_on(self.admin.delete_records(&list, &AdminOptions::new())).unwrap();
-    }
-
-    fn earliest(&self, topic: &str) -> ConsumerStrategy {
-        earliest(&self.at, topic, &[]).partition_discovery(SOON)
-    }
-
-    fn transactional(&self, id: &str) -> Writer {
-        let writer = Writer::with(&self.at, &[("transactional.id", id)]);
-        writer.0.init_transactions(PATIENCE).unwrap();
-        writer
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
 
 #[test]
 fn aborted_records_are_left_out_and_a_range_may_end_in_markers() {
@@ -407,7 +317,7 @@ fn wrong_credentials_fail_at_once_without_the_password() {
     let started = Instant::now();
     let error = Job::start(with("wrong-password"), None).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Reconfigure);
-    assert!(started.elapsed() < Duration::from_secs(5), "fails fast");
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "fails fast");
     let text = error.to_string();
     assert!(text.contains("uthentication") && !text.contains("wrong-password"), "{text}");
     let error = Job::start(with("tester-password"), None).err().unwrap().to_string();

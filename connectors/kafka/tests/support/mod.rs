@@ -1,6 +1,9 @@
 //! What the tests of driver and worker share: a topic to write to, an `Emit` that keeps what it is given, patience.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod broker;
+pub(crate) mod receiving;
+
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::time::{Duration, Instant};

@@ -1,0 +1,440 @@
+//! One member of a consumer group: takes records, stores them in blocks with their offsets, and tells the group.
+//!
+//! With a write-ahead log offsets go to the group after their block is durable; without one, before anything is stored, so that a
+//! crash loses and never doubles.
+
+use crate::cluster::refused;
+use crate::context::passes;
+use crate::group_commit::GroupCommit;
+use crate::membership::{Membership, Offsets, commit_within, list_of};
+use crate::params::Settings;
+use crate::record::{KafkaRecord, OwnedRecord};
+use crate::topic_partition::TopicPartition;
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::util::Timeout;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tidegate::{Position, ReceiverHandle, Stored};
+use tidegate_core::{Error, Result, crash_point};
+
+/// How long is waited for a record when none is at hand, and how often it is looked whether the job stops.
+const WAIT: Duration = Duration::from_millis(100);
+/// Records that are taken before they are stored, at most.
+const RECORDS_MAX: usize = 10_000;
+/// How often offsets go to the group.
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
+/// Time for a commit that must be through before records are stored, and for the last one.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a record takes in a block beside its texts, at most: six numbers, lengths and marks.
+const RECORD_OVERHEAD_BYTES: usize = 64;
+
+pub(crate) struct Member {
+    /// Before the client: a commit must be gone before it is.
+    commits: Commits,
+    client: BaseConsumer<Membership>,
+    handle: ReceiverHandle<KafkaRecord>,
+    settings: Arc<Settings>,
+    group: String,
+    /// The client commits what it is told is stored, at its own interval.
+    auto_commit: bool,
+    pending: Pending,
+    paused: bool,
+}
+
+/// Records that are taken and not stored.
+struct Pending {
+    partitions: BTreeMap<TopicPartition, Taken>,
+    count: usize,
+    bytes: usize,
+    /// Bytes at most; one record may be larger.
+    bytes_max: usize,
+}
+
+/// Of one partition.
+#[derive(Default)]
+struct Taken {
+    records: Vec<KafkaRecord>,
+    bytes: usize,
+}
+
+/// Commits to the group: at most one is on its way.
+#[derive(Default)]
+struct Commits {
+    under_way: Option<GroupCommit>,
+    sent: Offsets,
+    sent_at: Option<Instant>,
+}
+
+impl Pending {
+    fn is_full(&self) -> bool {
+        self.count >= RECORDS_MAX || self.bytes >= self.bytes_max
+    }
+
+    fn add(&mut self, message: &BorrowedMessage<'_>) {
+        let record = owned(message);
+        let bytes = size(&record);
+        let name = TopicPartition::new(record.topic.clone(), record.partition);
+        let taken = self.partitions.entry(name).or_default();
+        taken.records.push(record.into());
+        taken.bytes += bytes;
+        self.count += 1;
+        self.bytes += bytes;
+    }
+
+    fn remove(&mut self, name: &TopicPartition) {
+        let Some(taken) = self.partitions.remove(name) else { return };
+        self.count -= taken.records.len();
+        self.bytes -= taken.bytes;
+    }
+
+    fn take(&mut self) -> BTreeMap<TopicPartition, Taken> {
+        (self.count, self.bytes) = (0, 0);
+        std::mem::take(&mut self.partitions)
+    }
+}
+
+impl Member {
+    /// Joins the group. Connects in the background.
+    pub(crate) fn join(
+        settings: &Arc<Settings>,
+        config: &rdkafka::ClientConfig,
+        topics: &[String],
+        handle: ReceiverHandle<KafkaRecord>,
+        options: MemberOptions,
+    ) -> Result<Member> {
+        let group = options.group;
+        let membership = Membership::new(handle.clone(), &group, settings.reset);
+        let client: BaseConsumer<Membership> =
+            config.create_with_context(membership).map_err(|error| settings.refusal(&error))?;
+        let topics: Vec<_> = topics.iter().map(String::as_str).collect();
+        client.subscribe(&topics).map_err(|error| settings.refusal(&error))?;
+        Ok(Member {
+            client,
+            settings: Arc::clone(settings),
+            group,
+            auto_commit: options.auto_commit && handle.is_logged(),
+            handle,
+            pending: Pending {
+                partitions: BTreeMap::new(),
+                count: 0,
+                bytes: 0,
+                bytes_max: options.bytes_max,
+            },
+            paused: false,
+            commits: Commits::default(),
+        })
+    }
+
+    /// Runs until the receiver is stopped.
+    pub(crate) fn run(mut self) -> Result<()> {
+        let done = self.work();
+        self.finish();
+        done.map_err(|error| {
+            error.context(format!("Kafka at {}, group {}", self.settings.bootstrap, self.group))
+        })
+    }
+
+    fn work(&mut self) -> Result<()> {
+        while !self.handle.is_stopped() {
+            self.take()?;
+            if self.pending.count > 0 {
+                self.store()?;
+            }
+            self.tell_the_group();
+        }
+        Ok(())
+    }
+
+    /// Takes what is at hand, or waits a little. Looks at the group's word in any case: a member that does not is put out.
+    fn take(&mut self) -> Result<()> {
+        if self.pending.is_full() {
+            self.pause();
+        }
+        let mut wait = match (self.paused, self.pending.count) {
+            (true, _) => WAIT / 10,
+            (false, 0) => WAIT,
+            (false, _) => Duration::ZERO,
+        };
+        loop {
+            let came = match self.client.poll(Timeout::After(wait)) {
+                None => false,
+                Some(Ok(message)) => {
+                    self.pending.add(&message);
+                    true
+                }
+                Some(Err(error)) => {
+                    self.look_at(&error)?;
+                    false
+                }
+            };
+            self.heed_the_group()?;
+            if !came {
+                if let Some(text) = self.client.context().ear().refused() {
+                    return Err(refused(&self.settings, &text));
+                }
+                return Ok(());
+            }
+            wait = Duration::ZERO;
+            if self.pending.is_full() || self.paused {
+                self.client.context().ear().back();
+                return Ok(());
+            }
+        }
+    }
+
+    /// What the group said in the last call of `poll`.
+    fn heed_the_group(&mut self) -> Result<()> {
+        let (revoked, assigned) = {
+            let mut state = self.client.context().lock();
+            if let Some(failure) = state.failure.take() {
+                return Err(failure);
+            }
+            (std::mem::take(&mut state.revoked), std::mem::take(&mut state.assigned))
+        };
+        for name in revoked {
+            // Not stored: whoever has the partition now reads them again.
+            self.pending.remove(&name);
+            self.commits.sent.remove(&name);
+        }
+        if self.pending.count == 0 {
+            self.resume();
+        } else if assigned && self.paused {
+            self.paused = false;
+            self.pause();
+        }
+        Ok(())
+    }
+
+    /// Takes no more until what is pending is stored.
+    fn pause(&mut self) {
+        if !self.paused
+            && let Ok(all) = self.client.assignment()
+        {
+            self.paused = self.client.pause(&all).is_ok();
+        }
+    }
+
+    fn resume(&mut self) {
+        if std::mem::take(&mut self.paused)
+            && let Ok(all) = self.client.assignment()
+            && let Err(error) = self.client.resume(&all)
+        {
+            self.handle.restart(&format!("partitions can't be read on: {error}"));
+        }
+    }
+
+    /// Stores what is pending, unless the stream takes nothing now.
+    fn store(&mut self) -> Result<()> {
+        if let Err(busy) = self.handle.admits()? {
+            self.pause();
+            self.handle.wait_stopped(busy.retry_after.min(WAIT));
+            return Ok(());
+        }
+        if !self.handle.is_logged() && !self.commit_first()? {
+            return Ok(());
+        }
+        for (name, taken) in self.pending.take() {
+            let until = self.store_one(&name, taken.records)?;
+            self.client.context().lock().stored.insert(name, until);
+        }
+        self.resume();
+        Ok(())
+    }
+
+    /// Stores records of one partition; gives where it goes on.
+    fn store_one(&self, name: &TopicPartition, mut records: Vec<KafkaRecord>) -> Result<u64> {
+        let origin = self.client.context().origin(name);
+        let until = records.last().map_or(0, |last| last.offset() + 1);
+        while let Some(first) = records.first() {
+            let position = Position::new(origin.clone(), first.offset(), until);
+            match self.handle.store_at(records.iter().cloned(), position)? {
+                Stored::New | Stored::Before => break,
+                Stored::Partly(known) => records.retain(|record| record.offset() >= known),
+                Stored::Gap(expected) => {
+                    return Err(Error::bug(format!(
+                        "{name}: offset {expected} is asked for, though gaps are natural"
+                    )));
+                }
+            }
+        }
+        Ok(until)
+    }
+
+    /// Without a log: what is in no batch yet is lost by a crash, so it must not be read again after one either. False: the group
+    /// is being shared out anew, and says first who has the partitions.
+    fn commit_first(&mut self) -> Result<bool> {
+        let offsets: Offsets = self
+            .pending
+            .partitions
+            .iter()
+            .filter_map(|(name, taken)| Some((name.clone(), taken.records.last()?.offset() + 1)))
+            .collect();
+        match commit_within(&self.client, &offsets, COMMIT_TIMEOUT) {
+            Ok(()) => {
+                self.commits.sent.extend(offsets);
+                Ok(true)
+            }
+            Err(Code::RebalanceInProgress | Code::IllegalGeneration | Code::UnknownMemberId) => {
+                self.pause();
+                Ok(false)
+            }
+            Err(code) => Err(Error::retry(format!("offsets were not committed: {code}"))),
+        }
+    }
+
+    /// Tells the group what is stored: soon, and without waiting for its answer.
+    fn tell_the_group(&mut self) {
+        if let Some(commit) = &self.commits.under_way {
+            match commit.outcome(Duration::ZERO) {
+                None => return,
+                Some(Ok(())) => {}
+                // The next one makes it good.
+                Some(Err(code)) => {
+                    self.commits.sent.clear();
+                    log::debug!("receiver {}: offsets were not committed: {code}", self.handle.stream());
+                }
+            }
+            self.commits.under_way = None;
+        }
+        if self.commits.sent_at.is_some_and(|at| at.elapsed() < COMMIT_EVERY) {
+            return;
+        }
+        let news = self.news();
+        if news.is_empty() {
+            return;
+        }
+        self.commits.sent_at = Some(Instant::now());
+        if self.auto_commit {
+            match self.client.store_offsets(&list_of(&news)) {
+                Ok(()) => self.commits.sent.extend(news),
+                Err(error) => log::debug!("receiver {}: {error}", self.handle.stream()),
+            }
+            return;
+        }
+        if let Ok(commit) = GroupCommit::send(&self.client, &list_of(&news)) {
+            self.commits.under_way = Some(commit);
+            self.commits.sent.extend(news);
+        }
+        crash_point("block-acknowledged");
+    }
+
+    /// What is stored and was not told.
+    fn news(&self) -> Offsets {
+        let state = self.client.context().lock();
+        let news = state.stored.iter().filter(|(name, until)| self.commits.sent.get(name) != Some(until));
+        news.map(|(name, until)| (name.clone(), *until)).collect()
+    }
+
+    /// The last commit. Then the client leaves the group.
+    fn finish(&mut self) {
+        self.commits.under_way = None;
+        let all = self.client.context().lock().stored.clone();
+        if all.is_empty() {
+            return;
+        }
+        if let Err(code) = commit_within(&self.client, &all, COMMIT_TIMEOUT) {
+            let so = if self.handle.is_logged() { "; the write-ahead log knows what is stored" } else { "" };
+            self.handle.report_error(&format!("the last offsets were not committed: {code}{so}"));
+        }
+    }
+
+    /// What `poll` said instead of a record.
+    fn look_at(&self, error: &KafkaError) -> Result<()> {
+        let Some(code) = error.rdkafka_error_code() else {
+            return Err(Error::retry(error.to_string()));
+        };
+        match code {
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => Err(self.lost()),
+            Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition => {
+                Err(Error::retry("a topic does not exist; create it, or correct its name"))
+            }
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed => Err(Error::reconfigure(format!(
+                "{code}; give this user the right to read the topics in this group"
+            ))),
+            Code::Fatal | Code::Fenced | Code::FencedInstanceId => Err(Error::reconfigure(format!(
+                "{code}: {error}; is another member of the group running under this group.instance.id?"
+            ))),
+            Code::BadMessage | Code::InvalidMessage | Code::BadCompression | Code::MessageSizeTooLarge => {
+                Err(Error::data_lost(format!(
+                    "records can't be read: {code}; mend or remove them in Kafka, or raise fetch.message.max.bytes if they are \
+                     too large"
+                )))
+            }
+            Code::PollExceeded => {
+                self.handle.report_error(
+                    "the group had no word for longer than max.poll.interval.ms; joining it again",
+                );
+                Ok(())
+            }
+            code if passes(code) => {
+                log::debug!("receiver {}: {error}", self.handle.stream());
+                Ok(())
+            }
+            code => Err(Error::retry(format!("{code}: {error}"))),
+        }
+    }
+
+    /// Where reading goes on is not in the log any more: says of which partition, and what it holds.
+    fn lost(&self) -> Error {
+        let group = &self.group;
+        let way_out = format!(
+            "begin with another group.id, which reads by auto.offset.reset; or, if the records were removed by retention, set the \
+             offsets of group {group} to what is there"
+        );
+        let assigned = self.client.assignment().map(|all| all.to_topic_map()).unwrap_or_default();
+        for (topic, partition) in assigned.into_keys() {
+            let name = TopicPartition::new(topic, partition);
+            let at = self.client.context().lock().stored.get(&name).copied();
+            let Some(at) = at.max(self.handle.position(&self.client.context().origin(&name))) else {
+                continue;
+            };
+            let Ok((low, high)) = self.client.fetch_watermarks(&name.topic, partition, WAIT * 10) else {
+                continue;
+            };
+            let (low, high) = (u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0));
+            if let Some(lost) = crate::loss::check(at, low, high) {
+                return Error::data_lost(format!("{}; {way_out}", lost.words(&name)));
+            }
+        }
+        Error::data_lost(format!(
+            "an offset of group {group} is not in its partition's log any more; {way_out}"
+        ))
+    }
+}
+
+/// What a member is beside its client's settings.
+pub(crate) struct MemberOptions {
+    pub(crate) group: String,
+    pub(crate) auto_commit: bool,
+    /// Bytes of records that are stored at once.
+    pub(crate) bytes_max: usize,
+}
+
+fn owned(message: &BorrowedMessage<'_>) -> OwnedRecord {
+    let headers = message.headers().map(|headers| {
+        headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+    });
+    OwnedRecord {
+        topic: message.topic().to_owned(),
+        partition: message.partition(),
+        offset: u64::try_from(message.offset()).unwrap_or(0),
+        timestamp_ms: message.timestamp().to_millis(),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: headers.unwrap_or_default(),
+    }
+}
+
+/// Bytes of a record in a block, at most.
+fn size(record: &OwnedRecord) -> usize {
+    let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    let headers: usize =
+        record.headers.iter().map(|(name, value)| name.len() + bytes(value) + RECORD_OVERHEAD_BYTES).sum();
+    record.topic.len() + bytes(&record.key) + bytes(&record.value) + headers + RECORD_OVERHEAD_BYTES
+}
