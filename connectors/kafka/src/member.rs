@@ -17,6 +17,7 @@ use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::util::Timeout;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 use tidegate::{Position, ReceiverHandle, Stored};
 use tidegate_core::{Error, Result, crash_point};
@@ -29,6 +30,8 @@ const RECORDS_MAX: usize = 10_000;
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// Time for a commit that must be through before records are stored, and for the last one.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time to leave the group.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a record takes in a block beside its texts, at most: six numbers, lengths and marks.
 const RECORD_OVERHEAD_BYTES: usize = 64;
 
@@ -133,9 +136,9 @@ impl Member {
     pub(crate) fn run(mut self) -> Result<()> {
         let done = self.work();
         self.finish();
-        done.map_err(|error| {
-            error.context(format!("Kafka at {}, group {}", self.settings.bootstrap, self.group))
-        })
+        let at = format!("Kafka at {}, group {}", self.settings.bootstrap, self.group);
+        self.leave();
+        done.map_err(|error| error.context(at))
     }
 
     fn work(&mut self) -> Result<()> {
@@ -329,7 +332,21 @@ impl Member {
         news.map(|(name, until)| (name.clone(), *until)).collect()
     }
 
-    /// The last commit. Then the client leaves the group.
+    /// Leaves the group. librdkafka may wait for a broker that is away, and has no limit to it: after a while that is left to a
+    /// thread of its own, which touches nothing of the job, and the group puts the member out.
+    fn leave(self) {
+        let Member { client, handle, .. } = self;
+        let (tell, told) = channel();
+        let left = std::thread::Builder::new().name("kafka-leave".to_owned()).spawn(move || {
+            drop(client);
+            let _ = tell.send(());
+        });
+        if left.is_ok() && told.recv_timeout(LEAVE_TIMEOUT).is_err() {
+            handle.report_error("the group was not left in time; it waits for the session to end");
+        }
+    }
+
+    /// The last commit.
     fn finish(&mut self) {
         self.commits.under_way = None;
         let all = self.client.context().lock().stored.clone();
