@@ -80,7 +80,8 @@ fn a_group_that_is_shared_out_anew_loses_and_doubles_nothing() {
         group.settings.push(("partition.assignment.strategy", strategy));
         let writer = Writer::open(&kafka.at);
         let write = |lines: std::ops::Range<u32>| {
-            lines.for_each(|n| writer.write(&topic, n as i32 % 4, numbers(n..n + 1)));
+            lines.for_each(|n| writer.send(&topic, n as i32 % 4, &numbers(n..n + 1)[0], None));
+            writer.write(&topic, 0, [] as [&str; 0]);
         };
         write(0..100);
         // The second receiver joins when the first one reads already, or with it.
