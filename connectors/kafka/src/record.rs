@@ -7,6 +7,7 @@ use rdkafka::types::RDKafkaMessage;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use tidegate::{Origin, Payload};
 use tidegate_core::{Error, Result};
 
 /// One record of a topic.
@@ -184,6 +185,21 @@ impl KafkaRecord {
     }
 }
 
+impl Payload for KafkaRecord {
+    /// The payload; a tombstone has no bytes, which is neither JSON nor CSV: filter tombstones out before.
+    fn bytes(&self) -> &[u8] {
+        self.value().unwrap_or_default()
+    }
+
+    fn origin(&self) -> Origin {
+        Origin {
+            source: Some(self.topic().to_owned()),
+            partition: u32::try_from(self.partition()).ok(),
+            offset: Some(self.offset()),
+        }
+    }
+}
+
 /// # Safety
 /// `start` is null or `len` bytes that live as long as `'a`.
 unsafe fn bytes<'a>(start: *const std::ffi::c_void, len: usize) -> Option<&'a [u8]> {
@@ -262,6 +278,18 @@ mod tests {
         .into();
         let error = record.text().unwrap_err().to_string();
         assert!(error.contains("record 17 of lines-3") && error.contains("position 2"), "{error}");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_decoded_tells_topic_partition_and_offset() {
+        let record =
+            OwnedRecord { topic: "lines".into(), partition: 3, offset: 17, ..OwnedRecord::default() };
+        let tombstone: KafkaRecord = record.clone().into();
+        assert_eq!(
+            (tombstone.bytes(), tombstone.origin().to_string().as_str()),
+            (&b""[..], "record 17 of lines-3")
+        );
+        assert_eq!(KafkaRecord::from(OwnedRecord { value: Some(b"{}".to_vec()), ..record }).bytes(), b"{}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Rows as SQL sees them: which types the fields have, and their values by reference.
 
 use compact_str::CompactString;
+use tidegate::DeadLetter;
 
 /// What a field is in a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +158,22 @@ tuple!(A 0, B 1, C 2, D 3, E 4);
 tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
 tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
 tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+
+/// Where the record is from (`NULL` where it did not know), what is wrong with it, and its bytes: the columns of
+/// [`Table::dead_letters`](crate::Table::dead_letters).
+impl SqlRow for DeadLetter {
+    fn types() -> Vec<SqlType> {
+        vec![Option::<String>::TYPE, Option::<u32>::TYPE, Option::<u64>::TYPE, String::TYPE, Vec::<u8>::TYPE]
+    }
+
+    fn each_value(&self, each: &mut dyn FnMut(SqlRef<'_>)) {
+        each(self.source.sql());
+        each(self.partition.sql());
+        each(self.offset.sql());
+        each(self.error.sql());
+        each(self.bytes.sql());
+    }
+}
 
 #[cfg(test)]
 mod tests {

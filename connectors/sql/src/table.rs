@@ -46,6 +46,23 @@ impl Table {
         }
     }
 
+    /// A table of dead letters: a row for each record that could not be decoded, with the columns `source`, `partition`,
+    /// `offset`, `error` and `bytes` (the first three may be `NULL`).
+    ///
+    /// ```
+    /// use tidegate::{DStream, JsonDecoder};
+    /// use tidegate_sql::{SaveToSql, Table};
+    ///
+    /// # fn job(lines: DStream<String>) -> tidegate::Result<()> {
+    /// let (orders, dead) = lines.decode_or_dead_letter(JsonDecoder::<(String, i64)>::new());
+    /// orders.save_to_sqlite("orders.db", Table::insert("orders", ["item", "pieces"]))?;
+    /// dead.save_to_sqlite("orders.db", Table::dead_letters("orders_dead"))?;
+    /// # Ok(()) }
+    /// ```
+    pub fn dead_letters(name: impl Into<String>) -> Table {
+        Table::insert(name, ["source", "partition", "offset", "error", "bytes"])
+    }
+
     /// A row takes the place of the row with its key. A batch with two rows of one key is refused, since which of
     /// them would stay is chance: reduce by key first.
     pub fn upsert<K: Into<String>, V: Into<String>>(

@@ -1,6 +1,7 @@
 //! Where engine and dataflow meet: run this plan, report; commit it, report.
 
 use crate::{BatchId, BatchPlan, Checkpoint, Error, OutputId, PartitionId, Result, StateCheckpoint};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -87,10 +88,13 @@ pub struct BatchReport {
     pub records: u64,
     /// How old the records were at the time of the batch, where the source tells.
     pub ages: RecordAges,
+    /// Records that an operator skipped because it was told to skip what it can't decode. The same each time the batch is run.
+    pub skipped: u64,
 }
 
 /// How old records were at the time of their batch: a count for each age in milliseconds (negative: made after it).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct RecordAges(pub BTreeMap<i64, u64>);
 
 impl RecordAges {

@@ -1,17 +1,17 @@
 //! What all operators of one worker share.
 
 use crate::blame::at_batch;
+use crate::counts::Counts;
 use crate::output::WriterSeat;
 use crate::state::{StateView, Views};
 use crate::tally::Reports;
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use tidegate_core::{
-    Batch, BatchId, Checkpoint, EpochStart, Error, OperatorId, OutputId, PartitionId, RecordAges, Result,
-    Storage,
+    Batch, BatchId, Checkpoint, EpochStart, Error, OperatorId, OutputId, PartitionId, Result, Storage,
 };
 use tidegate_state::Stores;
 use timely::scheduling::Activator;
@@ -64,8 +64,7 @@ pub(crate) struct WorkerContext {
     current: RefCell<Option<Batch>>,
     activators: RefCell<Vec<Activator>>,
     failure: RefCell<Option<Error>>,
-    records: Cell<u64>,
-    ages: RefCell<RecordAges>,
+    counts: RefCell<Counts>,
     pub(crate) writers: RefCell<Vec<WriterSeat>>,
     queues: RefCell<HashMap<OperatorId, Box<dyn Any>>>,
     states: RefCell<Vec<Box<dyn Views>>>,
@@ -86,8 +85,7 @@ impl WorkerContext {
             current: RefCell::default(),
             activators: RefCell::default(),
             failure: RefCell::default(),
-            records: Cell::default(),
-            ages: RefCell::default(),
+            counts: RefCell::default(),
             writers: RefCell::default(),
             queues: RefCell::default(),
             states: RefCell::default(),
@@ -140,13 +138,14 @@ impl WorkerContext {
         self.failure.borrow_mut().take()
     }
 
-    pub(crate) fn count(&self, records: u64, ages: &RecordAges) {
-        self.records.set(self.records.get() + records);
-        self.ages.borrow_mut().merge(ages);
+    /// What is counted of the batch at work.
+    pub(crate) fn counts(&self) -> RefMut<'_, Counts> {
+        self.counts.borrow_mut()
     }
 
-    pub(crate) fn take_counts(&self) -> (u64, RecordAges) {
-        (self.records.take(), self.ages.take())
+    /// What was counted of the batch; the next begins at nothing.
+    pub(crate) fn take_counts(&self) -> Counts {
+        self.counts.take()
     }
 
     /// The queue by which parts of one operator on this worker hand each other data: made by the first that asks.

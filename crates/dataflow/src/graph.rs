@@ -121,8 +121,17 @@ pub(crate) struct Shared {
     operators: AtomicU32,
     outputs: Mutex<Vec<OutputDoor>>,
     flaw: Mutex<Option<Error>>,
+    needed: Mutex<Vec<Needed>>,
     states: StateEntries,
     names: Mutex<Vec<Arc<str>>>,
+}
+
+/// A stream that must lead to an output.
+struct Needed {
+    used: Arc<Used>,
+    /// If this does.
+    when: Arc<Used>,
+    flaw: Error,
 }
 
 /// An input stream, whatever its records are.
@@ -158,6 +167,7 @@ impl Graph {
             operators: AtomicU32::new(0),
             outputs: Mutex::default(),
             flaw: Mutex::default(),
+            needed: Mutex::default(),
             states: StateEntries::default(),
             names: Mutex::default(),
         };
@@ -167,10 +177,15 @@ impl Graph {
     /// Whether the graph can run.
     ///
     /// # Errors
-    /// The first flaw that was found while it was built; two states of one name.
+    /// The first flaw that was found while it was built; a stream that leads to no output and must; two states of one name.
     pub fn check(&self) -> Result<()> {
-        match &*lock(&self.shared.flaw) {
-            Some(flaw) => Err(Error::new(flaw.kind(), flaw.to_string())),
+        let again = |flaw: &Error| Err(Error::new(flaw.kind(), flaw.to_string()));
+        if let Some(flaw) = &*lock(&self.shared.flaw) {
+            return again(flaw);
+        }
+        let is_missing = |needed: &&Needed| needed.when.get() && !needed.used.get();
+        match lock(&self.shared.needed).iter().find(is_missing) {
+            Some(needed) => again(&needed.flaw),
             None => self.shared.states.check(),
         }
     }
@@ -306,6 +321,11 @@ impl Shared {
     /// Records that the graph can't run: building goes on, and the start is refused with the first flaw.
     pub(crate) fn flaw(&self, flaw: Error) {
         lock(&self.flaw).get_or_insert(flaw);
+    }
+
+    /// The start is refused with `flaw` if `when` leads to an output and `used` does not.
+    pub(crate) fn must_be_used(&self, used: &Arc<Used>, when: &Arc<Used>, flaw: Error) {
+        lock(&self.needed).push(Needed { used: used.clone(), when: when.clone(), flaw });
     }
 
     pub(crate) fn add_output(&self, door: OutputDoor) -> Result<()> {

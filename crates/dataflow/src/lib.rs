@@ -8,6 +8,7 @@
 mod blame;
 mod cluster;
 mod context;
+mod counts;
 mod graph;
 mod lower;
 pub mod ops;

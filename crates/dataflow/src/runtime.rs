@@ -70,7 +70,7 @@ impl RuntimeFactory for TimelyRuntimes {
     fn start(&mut self, start: EpochStart) -> Result<Box<dyn Runtime>> {
         let threads = CommunicationConfig::Process(self.workers).try_build();
         let threads = threads.map_err(|text| Error::bug(format!("timely: {text}")))?;
-        let tally = Tally::new(start.events.clone());
+        let tally = Tally::of(&start);
         let (beginning, recorder) = self.with_their_state(&start, &tally)?;
         let views = recorder.as_ref().and_then(Recorder::views);
         let workers = WorkerThreads::spawn(&self.graph, threads, 0, beginning, tally.clone(), views)?;

@@ -100,7 +100,7 @@ fn turn<T: Data>(
     if emitter.records > 0 {
         crash_point("reading");
     }
-    cx.count(emitter.records, &emitter.ages);
+    cx.counts().read(emitter.records, &emitter.ages);
     progress
 }
 

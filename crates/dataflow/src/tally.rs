@@ -1,9 +1,10 @@
 //! Adds up what workers and writers report, and tells the engine when all of them have.
 
+use crate::counts::Counts;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tidegate_core::{
-    BatchId, BatchReport, Error, RecordAges, Result, RuntimeEvent, StateCheckpoint, crash_point,
+    BatchId, BatchReport, EpochStart, Error, Result, RuntimeEvent, StateCheckpoint, crash_point,
 };
 
 type Events = Arc<dyn Fn(RuntimeEvent) + Send + Sync>;
@@ -17,7 +18,7 @@ pub(crate) trait Reports: Send + Sync {
     fn ready(&self);
 
     /// A worker is through with a batch.
-    fn processed(&self, batch: BatchId, records: u64, ages: &RecordAges);
+    fn processed(&self, batch: BatchId, counts: Counts);
 
     /// A writer has prepared a batch.
     fn prepared(&self, batch: BatchId);
@@ -33,6 +34,8 @@ pub(crate) trait Reports: Send + Sync {
 pub(crate) struct Tally {
     state: Mutex<State>,
     changed: Condvar,
+    /// Batches up to this one are run again for something else than their outputs: what they skip was warned of.
+    warned_until: BatchId,
     events: Events,
 }
 
@@ -45,14 +48,15 @@ struct State {
     failed: Option<Error>,
     over: bool,
     started: bool,
-    processed: BTreeMap<BatchId, (usize, BatchReport)>,
+    processed: BTreeMap<BatchId, (usize, Counts)>,
     prepared: BTreeMap<BatchId, usize>,
     committed: BTreeMap<BatchId, usize>,
 }
 
 impl Tally {
-    pub(crate) fn new(events: Events) -> Arc<Tally> {
-        Arc::new(Tally { state: Mutex::default(), changed: Condvar::new(), events })
+    pub(crate) fn of(start: &EpochStart) -> Arc<Tally> {
+        let (warned_until, events) = (start.committed, start.events.clone());
+        Arc::new(Tally { state: Mutex::default(), changed: Condvar::new(), warned_until, events })
     }
 
     /// Waits until `workers` have built their part and all their writers are there.
@@ -103,16 +107,19 @@ impl Reports for Tally {
         self.changed.notify_all();
     }
 
-    fn processed(&self, batch: BatchId, records: u64, ages: &RecordAges) {
+    fn processed(&self, batch: BatchId, counts: Counts) {
         let mut state = self.lock();
-        let empty = || (0, BatchReport { batch, records: 0, ages: RecordAges::default() });
-        let (count, report) = state.processed.entry(batch).or_insert_with(empty);
+        let (count, sum) = state.processed.entry(batch).or_default();
         *count += 1;
-        report.records += records;
-        report.ages.merge(ages);
+        sum.merge(counts);
         if *count == state.workers
-            && let Some((_, report)) = state.processed.remove(&batch)
+            && let Some((_, counts)) = state.processed.remove(&batch)
         {
+            if batch > self.warned_until {
+                warn_of_skipped(batch, &counts);
+            }
+            let skipped = counts.skipped_records();
+            let report = BatchReport { batch, records: counts.records, ages: counts.ages, skipped };
             self.tell(state, RuntimeEvent::Processed(report));
         }
     }
@@ -153,5 +160,12 @@ impl Reports for Tally {
             state.failed = Some(error);
             self.changed.notify_all();
         }
+    }
+}
+
+fn warn_of_skipped(batch: BatchId, counts: &Counts) {
+    for (operator, skipped) in &counts.skipped {
+        let (records, (_, first)) = (skipped.records, &skipped.first);
+        log::warn!("batch {batch}: {operator} skipped bad records, {records} in all; the first: {first}");
     }
 }

@@ -100,11 +100,11 @@ impl WorkerStart {
                 return Err(error);
             }
             if let Some(batch) = running.take_if(|batch| !probe.less_equal(&batch.id().0)) {
-                let (records, ages) = cx.take_counts();
+                let counts = cx.take_counts();
                 for seat in seats.iter() {
                     (seat.end)(&batch);
                 }
-                cx.tally.processed(batch.id(), records, &ages);
+                cx.tally.processed(batch.id(), counts);
             }
         }
     }

@@ -85,6 +85,7 @@ impl Flight {
         let report = self.report.take();
         BatchInfo {
             records: report.as_ref().map_or(0, |report| report.records),
+            skipped: report.as_ref().map_or(0, |report| report.skipped),
             ages: report.map(|report| report.ages).unwrap_or_default(),
             plan: self.plan,
             committed_at: at,

@@ -11,6 +11,8 @@ pub struct BatchInfo {
     pub plan: Arc<BatchPlan>,
     /// Records read.
     pub records: u64,
+    /// Records that could not be decoded and were skipped, as the job asked for. The same each time the batch is run.
+    pub skipped: u64,
     /// How old the records were at the batch's time, where the source tells.
     pub ages: RecordAges,
     /// When it was committed, on the stream's clock.

@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tidegate_core::{BatchId, BatchPlan, EpochStart, Error, RecordAges, Result, Runtime, RuntimeFactory};
+use tidegate_core::{BatchId, BatchPlan, EpochStart, Error, Result, Runtime, RuntimeFactory};
 
 /// Time in which a process must have taken an order from its socket; else it counts as lost.
 pub(crate) const SEND_TIME: Duration = Duration::from_secs(10);
@@ -130,7 +130,7 @@ impl RuntimeFactory for ClusterRuntimes {
         self.gather()?;
         self.epoch += 1;
         let (epoch, workers, processes) = (self.epoch, self.settings.workers, self.settings.processes);
-        let tally = Tally::new(start.events.clone());
+        let tally = Tally::of(&start);
         let links: Vec<_> = self.links.iter().flatten().map(|link| link.shared.clone()).collect();
         let order = Order::Start(Box::new(Start {
             epoch,
@@ -333,7 +333,7 @@ impl LinkShared {
         match report.what {
             What::Built { seats } => tally.built(seats),
             What::Ready => tally.ready(),
-            What::Processed { batch, records, ages } => tally.processed(batch, records, &RecordAges(ages)),
+            What::Processed { batch, counts } => tally.processed(batch, counts),
             What::Prepared(batch) => tally.prepared(batch),
             What::Committed(batch) => tally.committed(batch),
             What::Failed { kind, message } => {

@@ -1,5 +1,6 @@
 //! What the processes of a cluster tell each other.
 
+use crate::counts::Counts;
 use crate::graph::GraphShape;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -59,7 +60,7 @@ pub(crate) struct Report {
 pub(crate) enum What {
     Built { seats: usize },
     Ready,
-    Processed { batch: BatchId, records: u64, ages: BTreeMap<i64, u64> },
+    Processed { batch: BatchId, counts: Counts },
     Prepared(BatchId),
     Committed(BatchId),
     Failed { kind: Kind, message: String },
@@ -106,6 +107,8 @@ impl Kind {
 mod tests {
     use super::*;
     use crate::cluster::frame;
+    use crate::counts::Skipped;
+    use tidegate_core::RecordAges;
 
     #[test]
     fn a_start_with_all_it_carries_is_read_as_it_was_sent() {
@@ -127,11 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn ages_before_the_batch_and_after_it_are_read_as_they_were_sent() {
-        let ages = BTreeMap::from([(-5, 1), (1200, 7)]);
-        let what = What::Processed { batch: BatchId(1), records: 8, ages: ages.clone() };
+    fn what_was_counted_is_read_as_it_was_sent() {
+        let mut counts = Counts::default();
+        // Ages before the batch and after it.
+        counts.read(8, &RecordAges(BTreeMap::from([(-5, 1), (1200, 7)])));
+        counts.skipped("decode #1", Skipped { records: 2, first: (PartitionId(3), "no JSON".to_owned()) });
+        let what = What::Processed { batch: BatchId(1), counts: counts.clone() };
         let bytes = frame::encode(&Report { epoch: 1, what }).unwrap();
         let report: Report = frame::read(&mut &bytes[..]).unwrap().unwrap();
-        assert!(matches!(report.what, What::Processed { ages: read, .. } if read == ages));
+        assert!(matches!(report.what, What::Processed { counts: read, .. } if read == counts));
     }
 }

@@ -7,6 +7,7 @@ use crate::cluster::mesh::{self, Mesh};
 use crate::cluster::message::{Hello, Order, Report, Start, What};
 use crate::cluster::token::ClusterToken;
 use crate::context::Beginning;
+use crate::counts::Counts;
 use crate::graph::Graph;
 use crate::runtime::WorkerThreads;
 use crate::tally::Reports;
@@ -15,7 +16,7 @@ use std::io::{self, BufReader};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use tidegate_core::{BatchId, Error, RecordAges, Result, Runtime};
+use tidegate_core::{BatchId, Error, Result, Runtime};
 
 /// Orders that wait at most; then they wait in the socket. There are never more than a few.
 const ORDERS_MAX: usize = 64;
@@ -196,8 +197,8 @@ impl Reports for Relay {
         self.tell(What::Ready);
     }
 
-    fn processed(&self, batch: BatchId, records: u64, ages: &RecordAges) {
-        self.tell(What::Processed { batch, records, ages: ages.0.clone() });
+    fn processed(&self, batch: BatchId, counts: Counts) {
+        self.tell(What::Processed { batch, counts });
     }
 
     fn prepared(&self, batch: BatchId) {

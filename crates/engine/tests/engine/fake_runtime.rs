@@ -112,7 +112,7 @@ impl FakeRuntime {
         }
         self.check_sums(&plan);
         self.life.step()?;
-        let report = BatchReport { batch: plan.id, records, ages: RecordAges::default() };
+        let report = BatchReport { batch: plan.id, records, ages: RecordAges::default(), skipped: 0 };
         self.state.newest = Some(plan.clone());
         (self.start.events)(RuntimeEvent::Processed(report));
         if plan.id <= self.start.committed {

@@ -125,7 +125,7 @@ fn a_function_of_an_output_that_panics_stops_the_job_with_its_text() {
 
 /// When an output fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
+pub(crate) enum At {
     Write,
     Prepare,
     /// Before the batch is in.
@@ -136,13 +136,13 @@ enum At {
 
 /// An output in memory that fails once, on one of its writers.
 #[derive(Clone)]
-struct Failing {
-    inner: MemoryOutput<i64>,
+pub(crate) struct Failing {
+    pub(crate) inner: MemoryOutput<i64>,
     at: Arc<Mutex<Option<(At, ErrorKind)>>>,
 }
 
 impl Failing {
-    fn new(at: At, kind: ErrorKind) -> Failing {
+    pub(crate) fn new(at: At, kind: ErrorKind) -> Failing {
         Failing { inner: MemoryOutput::new(), at: Arc::new(Mutex::new(Some((at, kind)))) }
     }
 

@@ -4,6 +4,7 @@
 
 mod chance_and_batches;
 mod copies;
+mod decoding;
 mod failures;
 mod graphs;
 mod operators;
