@@ -128,7 +128,7 @@ fn good_records_and_dead_letters_are_each_there_once_wherever_the_job_was_killed
              FROM dead ORDER BY \"partition\", \"offset\"",
         );
         let expected = [
-            "lines-0@1 ebb: expected field, but got end of row",
+            "lines-0@1 ebb: invalid length 1, expected a tuple of size 2",
             "lines-0@2 flow,x: field 2: invalid digit found in string, at byte 5",
             "lines-1@1 ,: field 2: cannot parse integer from empty string, at byte 1",
             "lines-1@3 \"ebb,6: field 1 does not end: its quote at byte 0",

@@ -156,6 +156,8 @@ pub struct OutputDoor {
     pub delivery: Delivery,
     /// Opens it for an epoch.
     pub open: OpenOutput,
+    /// The operator that it writes.
+    pub(crate) used: Arc<Used>,
 }
 
 impl Graph {
@@ -255,7 +257,7 @@ impl Graph {
         self.shared.frozen.store(true, Ordering::Release);
     }
 
-    fn used_inputs(&self) -> Vec<Input> {
+    pub(crate) fn used_inputs(&self) -> Vec<Input> {
         lock(&self.inputs).iter().filter(|input| input.used.get()).cloned().collect()
     }
 
@@ -353,6 +355,11 @@ pub(crate) struct Used {
 impl Used {
     pub(crate) fn get(&self) -> bool {
         self.used.load(Ordering::Acquire)
+    }
+
+    /// The operators right above.
+    pub(crate) fn parents(&self) -> &[Arc<Used>] {
+        &self.parents
     }
 
     pub(crate) fn mark(&self) {

@@ -14,6 +14,7 @@ mod lower;
 pub mod ops;
 mod output;
 mod partitioner;
+mod paths;
 mod push;
 mod runtime;
 #[cfg(feature = "sabotage")]
@@ -27,6 +28,7 @@ pub use blame::raise;
 pub use cluster::{ClusterRuntimes, ClusterSettings, ClusterToken, PeerProcess};
 pub use graph::{Cadence, Graph, Node, OutputDoor, PartitionCount, Presence};
 pub use partitioner::Partitioner;
+pub use paths::DataPath;
 pub use push::{Data, ExchangeData, Push};
 pub use runtime::TimelyRuntimes;
 pub use state::{

@@ -1,14 +1,17 @@
 //! The entry: settings, inputs, start, stop, await.
 
-use crate::input::{ConstantSource, QueueInput, QueueSource};
+use crate::input::{ConstantSource, QueueInput, QueueSource, RateSource, RateTimes};
+use crate::promise::{PathGuarantee, guarantees};
 use crate::remember::Remembering;
-use crate::{Conf, DESCRIBE_ENV, Data, Error, ExchangeData, InputDStream, JobDescription, Master, Result};
+use crate::{
+    Batch, Conf, DESCRIBE_ENV, Data, Error, ExchangeData, InputDStream, JobDescription, Master, Result,
+};
 use crate::{settings, signals};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tidegate_core::{Delivery, OutputId, Source, Storage, StreamId};
-use tidegate_dataflow::{Graph, TimelyRuntimes};
+use tidegate_core::{OutputId, Source, Storage, StreamId};
+use tidegate_dataflow::{Graph, TimelyRuntimes, ops};
 use tidegate_engine::{
     Clock, Engine, EngineHandle, EngineParts, OutputPart, Settings, Stop, StreamingListener, SystemClock,
 };
@@ -242,7 +245,72 @@ impl StreamingContext {
         queue: &QueueInput<T>,
         one_at_a_time: bool,
     ) -> Result<InputDStream<T>> {
-        self.input_stream(&self.next_name("queue"), QueueSource::new(queue.clone(), one_at_a_time))
+        self.input_stream(&self.next_name("queue"), QueueSource::new(queue.clone(), one_at_a_time, None))
+    }
+
+    /// As [`queue_stream`](StreamingContext::queue_stream), with `default` as the dataset of a batch for which none waits: Spark's
+    /// third argument.
+    ///
+    /// ```
+    /// # use tidegate::{Conf, QueueInput, StreamingContext, Stop};
+    /// # use std::time::Duration;
+    /// # fn main() -> tidegate::Result<()> {
+    /// let queue = QueueInput::new();
+    /// queue.push(vec![1, 2]);
+    /// let ssc = StreamingContext::new(Conf::new().set_master("local[2]"), Duration::from_millis(10))?;
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// let numbers = ssc.queue_stream_or(&queue, true, vec![0])?;
+    /// numbers.foreach_rdd(|rdd| rdd.collect(move |_, rows: Vec<i32>| { tell.send(rows).ok(); }))?;
+    /// ssc.start()?;
+    /// assert_eq!([told.recv().unwrap(), told.recv().unwrap()], [vec![1, 2], vec![0]]);
+    /// ssc.stop(Stop::Gracefully)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`input_stream`](StreamingContext::input_stream).
+    pub fn queue_stream_or<T: Data + Sync>(
+        &self,
+        queue: &QueueInput<T>,
+        one_at_a_time: bool,
+        default: Vec<T>,
+    ) -> Result<InputDStream<T>> {
+        let source = QueueSource::new(queue.clone(), one_at_a_time, Some(default));
+        self.input_stream(&self.next_name("queue"), source)
+    }
+
+    /// A stream of the numbers 0, 1, 2 and so on, `records_per_second` of them a second, each with the time at which it came:
+    /// `(milliseconds since 1970 UTC, number)`. For measuring and for examples; Spark has it as Structured Streaming's `rate` source.
+    ///
+    /// The numbers have no gap and none comes twice, over restarts too, because a range of numbers is all that is needed to make it
+    /// again. A batch has as many as its interval is long, or fewer where back-pressure limits it; their times are spread evenly
+    /// over the interval before the batch's time. Time without a run gives none.
+    ///
+    /// ```
+    /// use tidegate::Conf;
+    /// use tidegate::testkit::{MemoryOutput, TestJob};
+    ///
+    /// # fn main() -> tidegate::Result<()> {
+    /// let all = MemoryOutput::new();
+    /// let mut job = TestJob::start(Conf::new().set_master("local[2]"), None, |ssc| {
+    ///     ssc.rate_stream(4)?.output("all", all.clone())
+    /// })?;
+    /// let batch = job.next_batch()?;
+    /// let begin = batch.time().0 - 1000;
+    /// assert_eq!(all.rows(), [(begin, 0), (begin + 250, 1), (begin + 500, 2), (begin + 750, 3)]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`input_stream`](StreamingContext::input_stream); `Reconfigure` when `records_per_second` is 0.
+    pub fn rate_stream(&self, records_per_second: u64) -> Result<InputDStream<(u64, u64)>> {
+        let numbers = self.input_stream(&self.next_name("rate"), RateSource::new(records_per_second)?)?;
+        let stream = numbers.stream_id().clone();
+        let of_batch = stream.clone();
+        let times = move |batch: &Batch| Arc::new(RateTimes::of(batch, &of_batch));
+        let node =
+            ops::map_with(numbers.node(), times, |times: &RateTimes, number| (times.at(number), number));
+        Ok(InputDStream::new(self.clone(), node, stream))
     }
 
     /// A stream of what `receiver` stores: Spark's `receiverStream`. A second one of the same kind gets another name by its
@@ -302,7 +370,7 @@ impl StreamingContext {
         }
         let parts = self.parts()?;
         self.shared.graph.freeze();
-        self.warn_of_weak_outputs(&parts);
+        self.tell_guarantees();
         let checkpoint = parts.settings.storage.clone();
         let engine = Engine::start(parts)?;
         *lifecycle = Lifecycle::Active(Arc::new(engine));
@@ -374,17 +442,33 @@ impl StreamingContext {
             outputs: graph.outputs().into_iter().map(|output| (output.id, output.describe)).collect(),
             states: graph.states(),
             dropped: settings::dropped_states(conf),
+            paths: self.guarantees(),
         })
     }
 
+    /// What the job promises of a record, from each input to each output that it leads to, and why. The same is logged at the
+    /// start, and shown by `tidegate guarantee -- JOB`.
+    ///
+    /// ```
+    /// use tidegate::{Conf, PathPromise, StreamingContext};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> tidegate::Result<()> {
+    /// let ssc = StreamingContext::new(Conf::new(), Duration::from_secs(1))?;
+    /// ssc.checkpoint("checkpoint")?;
+    /// ssc.rate_stream(10)?.count().print()?;
+    /// let paths = ssc.guarantees();
+    /// assert_eq!((paths[0].input.0.as_str(), paths[0].promise), ("rate-1", PathPromise::AtLeastOnce));
+    /// # Ok(()) }
+    /// ```
+    pub fn guarantees(&self) -> Vec<PathGuarantee> {
+        guarantees(&self.shared.graph, lock(&self.shared.build).checkpoint.is_some())
+    }
+
     /// What a job promises is said once, at its start.
-    fn warn_of_weak_outputs(&self, parts: &EngineParts) {
-        for output in parts.outputs.iter().filter(|output| output.delivery == Delivery::AtLeastOnce) {
-            log::info!(
-                "output \"{}\" ({}) may see the last batch again after a crash",
-                output.id,
-                output.describe
-            );
+    fn tell_guarantees(&self) {
+        for path in self.guarantees() {
+            path.to_string().lines().for_each(|line| log::info!("{line}"));
         }
     }
 

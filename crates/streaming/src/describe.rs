@@ -1,6 +1,6 @@
 //! What a job is, told without running it: for tools that compare it with a checkpoint.
 
-use crate::{Error, Result};
+use crate::{Error, PathGuarantee, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tidegate_core::{OutputId, StateId, StreamId};
@@ -27,6 +27,8 @@ pub struct JobDescription {
     pub states: Vec<StateDescription>,
     /// States of a checkpoint that the job may leave behind.
     pub dropped: Vec<StateId>,
+    /// What it promises from each input to each output.
+    pub paths: Vec<PathGuarantee>,
 }
 
 impl JobDescription {

@@ -57,6 +57,7 @@ mod dstream;
 mod input;
 mod output;
 mod pair;
+mod promise;
 mod rdd;
 mod remember;
 mod settings;
@@ -74,6 +75,7 @@ pub use describe::{DESCRIBE_ENV, JobDescription};
 pub use dstream::{DStream, InputDStream};
 pub use input::QueueInput;
 pub use output::Outcome;
+pub use promise::{Link, PathGuarantee, PathPromise};
 pub use rdd::Rdd;
 pub use state::{MapWithStateDStream, StateDStream, StateSpec};
 

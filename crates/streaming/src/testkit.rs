@@ -16,8 +16,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tidegate_core::{
-    BatchPlan, BatchTime, Delivery, Emit, Held, InputContext, JobId, Output, OutputContext, Planner,
-    Progress, Reader, Seat, Source, SourcePlan, SourceRange, Storage, Writer,
+    BatchPlan, BatchTime, Delivery, Emit, Held, InputContext, InputGuarantee, JobId, Output, OutputContext,
+    Planner, Progress, Reader, Seat, Source, SourcePlan, SourceRange, Storage, Writer,
 };
 use tidegate_dataflow::ops;
 pub use tidegate_engine::ManualClock;
@@ -255,6 +255,12 @@ impl<T> MemoryInput<T> {
 impl<T: Data + Sync> Source<T> for MemoryInput<T> {
     fn describe(&self) -> String {
         "memory".to_owned()
+    }
+
+    fn guarantee(&self) -> InputGuarantee {
+        InputGuarantee::exactly_once(
+            "its records can be read again for as long as the test has it, as those of a topic can",
+        )
     }
 
     fn planner(&self, context: &InputContext) -> Result<Box<dyn Planner>> {

@@ -13,7 +13,7 @@ pub(crate) struct Options {
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let found = Found::at(&options.place)?;
-    super::say(&Report(&found))?;
+    crate::say(&Report(&found))?;
     // The report names what is damaged; where nothing else is there, that is a failure.
     found.newest().map(drop)
 }

@@ -3,15 +3,12 @@
 //! Nothing of a checkpoint is ever changed here.
 
 mod inspect;
-mod job;
 mod place;
 mod report;
 mod upgrade;
 mod utc;
 
 use crate::exit::Failure;
-use std::fmt::Display;
-use std::io::Write;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -27,9 +24,4 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
         Command::Inspect(options) => inspect::run(options),
         Command::CheckUpgrade(options) => upgrade::run(options),
     }
-}
-
-fn say(text: &impl Display) -> Result<(), Failure> {
-    let written = write!(std::io::stdout(), "{text}");
-    written.map_err(|error| Failure::of("can't write to standard output", error))
 }

@@ -2,8 +2,8 @@
 
 use super::place::Found;
 use super::utc::utc;
-use super::{job, say};
 use crate::exit::Failure;
+use crate::{job, say};
 use std::ffi::OsString;
 use tidegate::core::Checkpoint;
 use tidegate::{JobDescription, Upgrade};

@@ -46,6 +46,7 @@ fn register<T: 'static>(parent: &Node<T>, id: &OutputId, output: &Arc<dyn Output
         describe: output.describe(),
         delivery: output.delivery(),
         open: Arc::new(move |context| opened.open(context)),
+        used: parent.used().clone(),
     })?;
     parent.used().mark();
     let used = Arc::new(Used::default());

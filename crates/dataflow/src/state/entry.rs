@@ -26,6 +26,11 @@ impl StateEntry {
         self.used.get()
     }
 
+    /// The operator that has it.
+    pub(crate) fn operator(&self) -> Arc<Used> {
+        self.used.clone()
+    }
+
     /// What it is.
     pub(crate) fn shape(&self) -> StateShape {
         StateShape {

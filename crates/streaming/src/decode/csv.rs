@@ -212,7 +212,7 @@ mod tests {
             ("ebb,1\nflow,2", "more than one record: the second begins at byte 6"),
             ("ebb,\"1", "field 2 does not end: its quote at byte 4"),
             ("ebb,one", "field 2: invalid digit found in string, at byte 4"),
-            ("ebb", "expected field, but got end of row"),
+            ("ebb", "invalid length 1, expected a tuple of size 2"),
         ];
         for (text, told) in table {
             assert_eq!(pair(text), Err(told.to_owned()), "{text:?}");

@@ -4,8 +4,8 @@ use crate::Data;
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_core::{
-    Emit, InputContext, PartitionId, Planner, Progress, Reader, Result, Source, SourcePlan, SourceRange,
-    StreamId,
+    Emit, InputContext, InputGuarantee, PartitionId, Planner, Progress, Reader, Result, Source, SourcePlan,
+    SourceRange, StreamId,
 };
 
 /// Every batch takes all of `records`; a position is a number of batches.
@@ -22,6 +22,12 @@ impl<T> ConstantSource<T> {
 impl<T: Data + Sync> Source<T> for ConstantSource<T> {
     fn describe(&self) -> String {
         format!("{} constant records", self.records.len())
+    }
+
+    fn guarantee(&self) -> InputGuarantee {
+        InputGuarantee::exactly_once(
+            "the records are part of the program, so a batch has them each time it is run",
+        )
     }
 
     fn planner(&self, context: &InputContext) -> Result<Box<dyn Planner>> {

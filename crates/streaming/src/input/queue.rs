@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tidegate_core::{
-    BatchPlan, Emit, Error, InputContext, PartitionId, Planner, Progress, Reader, Result, Source, SourcePlan,
-    SourceRange, StreamId,
+    BatchPlan, Emit, Error, Guarantee, InputContext, InputGuarantee, PartitionId, Planner, Progress, Reader,
+    Result, Source, SourcePlan, SourceRange, StreamId,
 };
 
 /// The queue of a [`queue_stream`](crate::StreamingContext::queue_stream): push datasets before the start or while it runs.
@@ -68,11 +68,17 @@ impl<T> Clone for QueueInput<T> {
 pub(crate) struct QueueSource<T> {
     queue: QueueInput<T>,
     one_at_a_time: bool,
+    /// What a batch has for which nothing waits, as a second partition: a position there is a number of such batches.
+    default: Option<Arc<Vec<T>>>,
 }
 
+/// Names of the partitions.
+const QUEUE: &str = "queue";
+const DEFAULT: &str = "default";
+
 impl<T> QueueSource<T> {
-    pub(crate) fn new(queue: QueueInput<T>, one_at_a_time: bool) -> Self {
-        QueueSource { queue, one_at_a_time }
+    pub(crate) fn new(queue: QueueInput<T>, one_at_a_time: bool, default: Option<Vec<T>>) -> Self {
+        QueueSource { queue, one_at_a_time, default: default.map(Arc::new) }
     }
 }
 
@@ -81,13 +87,27 @@ impl<T: Data + Sync> Source<T> for QueueSource<T> {
         "a queue in memory".to_owned()
     }
 
+    fn guarantee(&self) -> InputGuarantee {
+        InputGuarantee::new(
+            Guarantee::AtMostOnce,
+            "what waits in it, or is in no output yet, is gone when its process ends; read from what keeps its records",
+        )
+    }
+
     fn planner(&self, context: &InputContext) -> Result<Box<dyn Planner>> {
-        let (queue, one_at_a_time) = (self.queue.clone(), self.one_at_a_time);
-        Ok(Box::new(QueuePlanner { stream: context.stream.clone(), queue, one_at_a_time, position: 0 }))
+        Ok(Box::new(QueuePlanner {
+            stream: context.stream.clone(),
+            queue: self.queue.clone(),
+            one_at_a_time: self.one_at_a_time,
+            has_default: self.default.is_some(),
+            position: 0,
+            defaults: 0,
+        }))
     }
 
     fn reader(&self, _: &StreamId, _: usize, _: usize) -> Result<Box<dyn Reader<T>>> {
-        Ok(Box::new(QueueReader { queue: self.queue.clone(), reading: Vec::new() }))
+        let (queue, default) = (self.queue.clone(), self.default.clone());
+        Ok(Box::new(QueueReader { queue, default, reading: Vec::new() }))
     }
 }
 
@@ -95,12 +115,22 @@ struct QueuePlanner<T> {
     stream: StreamId,
     queue: QueueInput<T>,
     one_at_a_time: bool,
+    has_default: bool,
     position: u64,
+    /// Batches so far that had the default.
+    defaults: u64,
+}
+
+/// Where `plan` ends in the partition `name`.
+fn end_of(plan: &SourcePlan, name: &str) -> Option<u64> {
+    plan.ranges.iter().find(|range| range.partition == name).map(|range| range.until)
 }
 
 impl<T: Data + Sync> Planner for QueuePlanner<T> {
     fn resume(&mut self, last: Option<&SourcePlan>) -> Result<()> {
-        let position = last.and_then(|last| last.ranges.first()).map_or(0, |range| range.until);
+        let end = |name| last.and_then(|last| end_of(last, name)).unwrap_or(0);
+        let position = end(QUEUE);
+        self.defaults = end(DEFAULT);
         let first = self.queue.lock().first;
         if position != first {
             return Err(Error::data_lost(format!(
@@ -116,17 +146,22 @@ impl<T: Data + Sync> Planner for QueuePlanner<T> {
         let waiting = self.queue.lock();
         let end = waiting.first + waiting.datasets.len() as u64;
         let until = if self.one_at_a_time { end.min(self.position + 1) } else { end };
-        let range = SourceRange::new("queue", self.position, until);
-        Ok(SourcePlan { stream: self.stream.clone(), ranges: vec![range] })
+        let mut ranges = vec![SourceRange::new(QUEUE, self.position, until)];
+        if self.has_default {
+            let none_waits = u64::from(until == self.position);
+            ranges.push(SourceRange::new(DEFAULT, self.defaults, self.defaults + none_waits));
+        }
+        Ok(SourcePlan { stream: self.stream.clone(), ranges })
     }
 
     fn planned(&mut self, plan: &SourcePlan) {
-        self.position = plan.ranges.first().map_or(self.position, |range| range.until);
+        self.position = end_of(plan, QUEUE).unwrap_or(self.position);
+        self.defaults = end_of(plan, DEFAULT).unwrap_or(self.defaults);
     }
 
     fn committed(&mut self, _: &BatchPlan, plan: &SourcePlan) {
         let mut waiting = self.queue.lock();
-        let until = plan.ranges.first().map_or(0, |range| range.until);
+        let until = end_of(plan, QUEUE).unwrap_or(0);
         while waiting.first < until && waiting.datasets.pop_front().is_some() {
             waiting.first += 1;
         }
@@ -135,6 +170,7 @@ impl<T: Data + Sync> Planner for QueuePlanner<T> {
 
 struct QueueReader<T> {
     queue: QueueInput<T>,
+    default: Option<Arc<Vec<T>>>,
     reading: Vec<(PartitionId, SourceRange)>,
 }
 
@@ -148,6 +184,10 @@ impl<T: Data + Sync> Reader<T> for QueueReader<T> {
         for (partition, range) in self.reading.drain(..) {
             out.partition(partition);
             for position in range.from..range.until {
+                if let (DEFAULT, Some(default)) = (range.partition.as_str(), &self.default) {
+                    default.iter().cloned().for_each(|record| out.record(record));
+                    continue;
+                }
                 let dataset = {
                     let waiting = self.queue.lock();
                     position

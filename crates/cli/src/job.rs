@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use tidegate::{DESCRIBE_ENV, JobDescription};
 
 /// Runs `command` and takes the description that it leaves. What it prints goes to standard error.
-pub(super) fn describe(command: &[OsString]) -> Result<JobDescription, Failure> {
+pub(crate) fn describe(command: &[OsString]) -> Result<JobDescription, Failure> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(Failure::of("no command", "give the one that starts the job after --"));
     };
