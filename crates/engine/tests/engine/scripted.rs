@@ -212,7 +212,8 @@ impl Script {
     }
 
     pub(crate) fn processed(&self, epoch: usize, batch: u64) {
-        let report = BatchReport { batch: BatchId(batch), records: 1, ages: RecordAges::default(), skipped: 0 };
+        let report =
+            BatchReport { batch: BatchId(batch), records: 1, ages: RecordAges::default(), skipped: 0 };
         self.report(epoch, RuntimeEvent::Processed(report));
     }
 
