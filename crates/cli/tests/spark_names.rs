@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const PAGE: &str = include_str!("../../../docs/coming-from-spark-streaming.md");
 const NOT_YET: &str = "not there yet";
 /// What users import, as paths from the root.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "crates/streaming/src",
     "crates/core/src",
     "crates/engine/src/engine.rs",
@@ -15,6 +15,7 @@ const SOURCES: [&str; 8] = [
     "crates/engine/src/listener.rs",
     "crates/dataflow/src/ops/map_with_state.rs",
     "crates/dataflow/src/partitioner.rs",
+    "crates/receivers/src",
     "connectors",
 ];
 

@@ -54,6 +54,30 @@ impl<T: StoredRecord> ReceiverHandle<T> {
         self.stream.store(payload(records)?, &Identity::None).map(drop)
     }
 
+    /// Stores records in as many blocks as they need, one after the other: for many of unknown size. A crash between two blocks leaves
+    /// those before it, so an origin that repeats what was not acknowledged repeats these too.
+    ///
+    /// # Errors
+    /// As [`store`](ReceiverHandle::store); what came before is stored.
+    pub fn store_in_blocks(&self, records: impl IntoIterator<Item = T>) -> Result<()> {
+        let mut payload = Payload::default();
+        for record in records {
+            let before = (payload.bytes.len(), payload.records);
+            payload.add(&record)?;
+            if before.1 > 0 && payload.bytes.len() > self.block_bytes_max() {
+                let bytes = payload.bytes.split_off(before.0);
+                let records = payload.records - before.1;
+                payload.records = before.1;
+                self.stream.store(payload, &Identity::None)?;
+                payload = Payload { bytes, records };
+            }
+        }
+        if payload.records > 0 {
+            self.stream.store(payload, &Identity::None)?;
+        }
+        Ok(())
+    }
+
     /// Stores records of known [`Position`] as one, with the position in the same block: stored again, by whichever receiver of the
     /// job and also after a crash, they are left out.
     ///
@@ -94,6 +118,12 @@ impl<T> ReceiverHandle<T> {
     /// The log failed before.
     pub fn admits(&self) -> Result<std::result::Result<(), Busy>> {
         self.stream.admits()
+    }
+
+    /// Bytes that one call stores at most (`tidegate.receiver.block_bytes_max`), as records are stored: a text takes at most five more
+    /// than it has.
+    pub fn block_bytes_max(&self) -> usize {
+        self.stream.settings.block_bytes_max
     }
 
     /// Whether what is stored is durable: there is a write-ahead log.

@@ -3,6 +3,7 @@
 use crate::handle::ReceiverHandle;
 use crate::receiver::Receiver;
 use crate::stream::{StoredRecord, Stream};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -60,11 +61,7 @@ impl Seat {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.kind() == ErrorKind::Retry => seat.restart(error),
             Ok(Err(error)) => fail(error),
-            Err(panic) => {
-                let text = panic.downcast_ref::<&str>().copied();
-                let text = text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
-                fail(Error::user_code(format!("a thread of it panicked: {text}")));
-            }
+            Err(panic) => fail(panicked("a thread of it", &*panic)),
         };
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
@@ -185,13 +182,15 @@ fn supervise<T: StoredRecord>(shared: &Shared, stream: &Arc<Stream>, receiver: &
                 handle.fail(error);
                 seat.wait()
             }
-            Err(_) => {
-                handle.fail(Error::user_code(format!("{what} panicked in on_start")));
+            Err(panic) => {
+                handle.fail(panicked("its on_start", &*panic));
                 seat.wait()
             }
         };
         seat.stop();
-        receiver.on_stop();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| receiver.on_stop())) {
+            handle.fail(panicked("its on_stop", &*panic));
+        }
         seat.join();
         let Some(why) = why else { break };
         let delay = stream.settings.restart_delay;
@@ -201,4 +200,10 @@ fn supervise<T: StoredRecord>(shared: &Shared, stream: &Arc<Stream>, receiver: &
         }
     }
     ::log::info!("receiver {}: {what} stopped", stream.name);
+}
+
+fn panicked(what: &str, panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+    Error::user_code(format!("{what} panicked: {text}"))
 }

@@ -112,12 +112,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits a little; true when the stream is closed meanwhile.
+    /// Waits a little; true when the job stops meanwhile: whoever waits for the block must end first.
     fn wait_to_try_again(&self, error: &Error) -> bool {
         ::log::warn!("{error}; the block is written again");
         let state = self.stream.lock();
-        let waited = self.stream.changed.wait_timeout_while(state, TRY_AGAIN_AFTER, |state| !state.closing);
-        waited.unwrap_or_else(PoisonError::into_inner).0.closing
+        let waited = self.stream.changed.wait_timeout_while(state, TRY_AGAIN_AFTER, |state| !state.stopping);
+        waited.unwrap_or_else(PoisonError::into_inner).0.stopping
     }
 }
 

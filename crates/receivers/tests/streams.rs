@@ -1,5 +1,7 @@
 //! A receiver as the engine uses it: stored, planned, read, committed; and again by the next process.
 
+#![allow(clippy::unwrap_used)] // what is not there fails the test
+
 use std::sync::mpsc::{Receiver as Told, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -366,4 +368,76 @@ fn a_job_that_stops_takes_no_more_and_gives_what_it_took() {
     let plan = run.plan();
     assert_eq!(run.read(&plan).unwrap(), [1]);
     assert!(run.planner.drain());
+}
+
+#[test]
+fn a_log_that_is_away_holds_up_no_stop() {
+    let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let failing = Arc::new(FailingStorage::new(memory));
+    let storage: Arc<dyn Storage> = failing.clone();
+    let mut run = Run::start(logged(&storage), None).unwrap();
+    run.handle.store(1).unwrap();
+    let before = failing.calls();
+    failing.fail_from(before + 1, Fault::Away);
+    let (tell, told) = channel();
+    run.handle
+        .spawn("waits", move |handle| {
+            let stored = handle.store(2);
+            tell.send(stored.is_err()).unwrap();
+            stored
+        })
+        .unwrap();
+    while failing.calls() == before {
+        std::thread::yield_now();
+    }
+    // It waits for the thread, which waits for the log.
+    run.planner.close();
+    assert!(told.recv().unwrap(), "what was not stored is not acknowledged");
+}
+
+#[test]
+fn records_that_fit_into_no_single_block_are_stored_in_several() {
+    let settings = ReceiverSettings { block_bytes_max: 10, ..settings() };
+    let mut run = Run::start(settings, None).unwrap();
+    assert!(run.handle.store_many(0..25).is_err());
+    run.handle.store_in_blocks(0..25).unwrap();
+    run.handle.store_in_blocks([]).unwrap();
+    let plan = run.plan();
+    assert_eq!(plan.ranges.iter().map(|range| range.len()).collect::<Vec<_>>(), [10, 10, 5]);
+    assert_eq!(run.read(&plan).unwrap(), (0..25).collect::<Vec<_>>());
+}
+
+/// Panics when it is to end.
+struct Clings;
+
+impl Receiver<u64> for Clings {
+    fn describe(&self) -> String {
+        "a test".to_owned()
+    }
+
+    fn promise(&self, _: bool) -> Promise {
+        Promise::new(Guarantee::AtMostOnce, "the test says so")
+    }
+
+    fn on_start(&mut self, handle: ReceiverHandle<u64>) -> Result<()> {
+        handle.restart("so that it is stopped");
+        Ok(())
+    }
+
+    fn on_stop(&mut self) {
+        panic!("it will not go")
+    }
+}
+
+#[test]
+fn a_receiver_that_panics_while_it_is_stopped_ends_the_job_with_words() {
+    let source = ReceiverSource::new(Clings, settings(), &Marks::default());
+    let mut planner = source.planner(&InputContext::new("numbers")).unwrap();
+    planner.resume(None).unwrap();
+    let error = loop {
+        if let Err(error) = planner.plan(INTERVAL) {
+            break error;
+        }
+    };
+    assert!(error.to_string().contains("receiver numbers: its on_stop panicked: it will not go"), "{error}");
 }

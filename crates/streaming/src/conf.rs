@@ -59,7 +59,8 @@ const DEFAULT_PARALLELISM: u32 = 4;
 /// and those of the connectors. Receivers have `tidegate.receiver.write_ahead_log.enable` (`false`),
 /// `tidegate.receiver.block_interval_ms` (200), `tidegate.receiver.block_bytes_max` (4,194,304; 8,388,608 at most),
 /// `tidegate.receiver.held_bytes_max` (bytes of one stream that are in no committed batch: 67,108,864), `tidegate.receiver.max_rate`
-/// (records a second of one stream; no limit) and `tidegate.receiver.restart_delay_ms` (2,000). Back-pressure has
+/// (records a second of one stream; no limit) and `tidegate.receiver.restart_delay_ms` (2,000). Sockets have
+/// `tidegate.socket.line_bytes_max` (1,048,576) and `tidegate.socket.bad_lines` (`fail` or `skip`). Back-pressure has
 /// `tidegate.backpressure.enable` (`false`), `tidegate.backpressure.initial_rate` (records a second of one input until batches were
 /// measured; no limit) and `tidegate.backpressure.pid.proportional` (1), `.integral` (0.2), `.derived` (0), `.min_rate` (100).
 /// Spark's names of the same settings are taken too.

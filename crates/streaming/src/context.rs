@@ -15,7 +15,7 @@ use tidegate_dataflow::{Graph, TimelyRuntimes, ops};
 use tidegate_engine::{
     Clock, Engine, EngineHandle, EngineParts, OutputPart, Settings, Stop, StreamingListener, SystemClock,
 };
-use tidegate_receivers::{Marks, Receiver, ReceiverSource};
+use tidegate_receivers::{Marks, Receiver, ReceiverSettings, ReceiverSource};
 use tidegate_storage::LocalStorage;
 
 /// The entry to a streaming job: makes input streams, runs the batches, stops them. Copies are the same context.
@@ -332,15 +332,17 @@ impl StreamingContext {
         name: &str,
         receiver: impl Receiver<T>,
     ) -> Result<InputDStream<T>> {
-        let (log, marks) = {
-            let build = lock(&self.shared.build);
-            (build.write_ahead_log.clone(), build.marks.clone())
-        };
-        let settings = settings::receiver_settings(&self.shared.conf, log)?;
-        self.input_stream(name, ReceiverSource::new(receiver, settings, &marks))
+        let marks = lock(&self.shared.build).marks.clone();
+        self.input_stream(name, ReceiverSource::new(receiver, self.receiver_settings()?, &marks))
     }
 
-    fn next_name(&self, kind: &str) -> String {
+    /// How receivers that are made now are run.
+    pub(crate) fn receiver_settings(&self) -> Result<ReceiverSettings> {
+        let log = lock(&self.shared.build).write_ahead_log.clone();
+        settings::receiver_settings(&self.shared.conf, log)
+    }
+
+    pub(crate) fn next_name(&self, kind: &str) -> String {
         let mut build = lock(&self.shared.build);
         build.inputs += 1;
         format!("{kind}-{}", build.inputs)

@@ -73,7 +73,7 @@ pub use context::StreamingContext;
 pub use decode::{BadRecords, CsvDecoder, DeadLetter, DecodeError, Decoder, JsonDecoder, Origin, Payload};
 pub use describe::{DESCRIBE_ENV, JobDescription};
 pub use dstream::{DStream, InputDStream};
-pub use input::QueueInput;
+pub use input::{QueueInput, SocketReader};
 pub use output::Outcome;
 pub use promise::{Link, PathGuarantee, PathPromise};
 pub use rdd::Rdd;
@@ -91,3 +91,8 @@ pub use tidegate_engine::{
     checkpoints,
 };
 pub use tidegate_receivers::{Busy, Gaps, Position, Promise, Receiver, ReceiverHandle, Stored};
+
+/// The programs of the page for whoever writes a receiver compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/receivers.md")]
+struct ReceiversPage;

@@ -7,6 +7,8 @@
 //! assert_eq!(lengths, [vec![3, 4], vec![]]);
 //! ```
 
+pub mod receivers;
+
 use crate::{
     Batch, BatchId, BatchInfo, Conf, DStream, Data, Error, PartitionId, Result, Stop, StreamId,
     StreamingContext,

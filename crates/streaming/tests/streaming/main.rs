@@ -14,6 +14,7 @@ mod rdds;
 mod refusals;
 mod restarts;
 mod small_inputs;
+mod sockets;
 mod state_restarts;
 mod states;
 mod windows;
