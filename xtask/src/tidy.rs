@@ -25,6 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "tidegate",
         &["tidegate-core", "tidegate-dataflow", "tidegate-engine", "tidegate-receivers", "tidegate-storage"],
     ),
+    ("tidegate-http", &["tidegate", "tidegate-core"]),
     ("tidegate-kafka", &["tidegate", "tidegate-core"]),
     ("tidegate-sql", &["tidegate", "tidegate-core"]),
     ("tidegate-object-store", &["tidegate-core", "tidegate-storage"]),
@@ -40,6 +41,7 @@ const CLOCKS: &[&str] = &[
     "crates/engine/src/engine.rs",
     // Rates, block intervals and restart delays of receivers, whose origins know no stream's clock.
     "crates/receivers/src/rate.rs",
+    "crates/receivers/src/stream.rs",
     "crates/receivers/src/writer.rs",
     "crates/receivers/src/supervisor.rs",
     // Timely wants to know when a worker began; peers are waited for with a deadline.
