@@ -10,9 +10,9 @@ use std::error::Error;
 /// The tests of the workspace, those of the connectors with their servers too.
 const WORKSPACE: &str =
     "test --no-fail-fast --features tidegate-kafka/real-kafka --features tidegate-sql/real-postgres";
-/// The storages for checkpoints that have servers. Apart: what they are built on takes long to compile.
+/// The storages for checkpoints and files that have servers. Apart: what they are built on takes long to compile.
 /// The program is among them so that cargo gives libraries the features they have in every other step, and builds them once.
-const STORES: &str = "test --no-fail-fast -p tidegate-object-store -p tidegate-cli --features tidegate-object-store/real-servers --lib --test real_alluxio --test real_hdfs --test real_s3";
+const STORES: &str = "test --no-fail-fast -p tidegate-object-store -p tidegate-files -p tidegate-cli --features tidegate-object-store/real-servers --features tidegate-files/real-servers --lib --test real_alluxio --test real_hdfs --test real_s3 --test real_stores";
 /// The program and its sabotaged twin, which the acceptance tests run. Built in release, as they are measured and used.
 const PROGRAMS: [&str; 3] = [
     "build --release --example word_count",

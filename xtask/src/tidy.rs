@@ -26,6 +26,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &["tidegate-core", "tidegate-dataflow", "tidegate-engine", "tidegate-receivers", "tidegate-storage"],
     ),
     ("tidegate-http", &["tidegate", "tidegate-core"]),
+    ("tidegate-files", &["tidegate", "tidegate-core", "tidegate-object-store"]),
     ("tidegate-kafka", &["tidegate", "tidegate-core"]),
     ("tidegate-sql", &["tidegate", "tidegate-core"]),
     ("tidegate-object-store", &["tidegate-core", "tidegate-storage"]),

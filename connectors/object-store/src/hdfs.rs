@@ -7,6 +7,10 @@
 //! The client is `hdfs-native` itself and not its `object_store` face, which can't sync, leaves the files of those who lost a
 //! race among the objects, and reads a file that is replaced meanwhile in two pieces that do not fit.
 
+mod files;
+
+pub(crate) use files::HdfsFiles;
+
 use crate::blocking::Blocking;
 use crate::probe::{self, Probed};
 use crate::{ANSWER_LIMIT, limit, refused};
@@ -57,14 +61,7 @@ impl fmt::Debug for HdfsStorage {
 impl HdfsStorage {
     pub(crate) fn open(authority: &str, root: &str, given: &[(&str, &str)]) -> Result<HdfsStorage> {
         let blocking = Blocking::new()?;
-        let address = format!("hdfs://{authority}");
-        let mut settings: BTreeMap<&str, &str> = BTreeMap::from(SETTINGS);
-        settings.extend(given.iter().copied());
-        let builder =
-            ClientBuilder::new().with_url(&address).with_config(settings).with_io_runtime(blocking.handle());
-        let client = builder.build().map_err(|e| failed(&address, "no client can be made", e))?;
-        let root = if root.is_empty() { String::new() } else { format!("/{root}") };
-        let folder = Folder { client, url: format!("{address}{root}"), root };
+        let folder = Folder::open(authority, root, given, &blocking)?;
         let mut storage = HdfsStorage { folder, blocking, exclusive: false };
         storage.remove_leftovers()?;
         storage.exclusive = probe::is_exclusive(&storage)?;
@@ -123,6 +120,17 @@ impl HdfsStorage {
 }
 
 impl Folder {
+    fn open(authority: &str, root: &str, given: &[(&str, &str)], blocking: &Blocking) -> Result<Folder> {
+        let address = format!("hdfs://{authority}");
+        let mut settings: BTreeMap<&str, &str> = BTreeMap::from(SETTINGS);
+        settings.extend(given.iter().copied());
+        let builder =
+            ClientBuilder::new().with_url(&address).with_config(settings).with_io_runtime(blocking.handle());
+        let client = builder.build().map_err(|e| failed(&address, "no client can be made", e))?;
+        let root = if root.is_empty() { String::new() } else { format!("/{root}") };
+        Ok(Folder { client, url: format!("{address}{root}"), root })
+    }
+
     fn file(&self, path: &str) -> String {
         match (self.root.as_str(), path) {
             ("", "") => "/".to_owned(),

@@ -1,7 +1,7 @@
-//! Checkpoints in S3-compatible stores, HDFS and Alluxio: [`storage`] opens a place by its URL.
+//! S3-compatible stores, HDFS and Alluxio: [`storage`] opens a place for checkpoints by its URL, [`files`] a folder of a user's files.
 //!
 //! Each store is a feature (`s3`, `hdfs`, `alluxio`), all on unless turned off. All keep the promises of [`Storage`], which its
-//! conformance tests check on real servers. Calls block, from any thread, also from one that belongs to a tokio runtime. A
+//! conformance tests check on real servers, and of [`FileSystem`]. Calls block, from any thread, also from one that belongs to a tokio runtime. A
 //! call that gets no answer gives up after [`ANSWER_LIMIT`].
 //!
 //! May talk to stores; must never know what a checkpoint is made of. No credential is ever printed.
@@ -21,12 +21,16 @@ mod s3;
 use location::{Location, Store};
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_core::{Error, Result, Storage};
-use tidegate_storage::LocalStorage;
+use tidegate_core::{Error, FileSystem, Result, Storage};
+use tidegate_storage::{LocalFiles, LocalStorage};
 
 /// How long a call waits for a store that does not answer, retries included, before it gives
 /// [`Retry`](tidegate_core::ErrorKind::Retry). Sending and receiving get another second for each MiB.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a listing of a user's files may take in all. It is many requests, each with a limit of its own.
+#[cfg(any(feature = "s3", feature = "hdfs", feature = "alluxio"))]
+const LISTING_LIMIT: Duration = Duration::from_secs(600);
 
 /// Opens the place that `url` names, with what is set in the environment.
 ///
@@ -68,12 +72,56 @@ fn open(store: Store, authority: &str, root: &str, settings: &[(&str, &str)]) ->
         #[cfg(feature = "alluxio")]
         Store::Alluxio => Ok(Arc::new(alluxio::AlluxioStorage::open(authority, root)?)),
         #[cfg(not(all(feature = "s3", feature = "hdfs", feature = "alluxio")))]
-        absent => Err(Error::reconfigure(format!(
-            "{} is not built into this program; turn on the feature `{}` of tidegate-object-store",
-            absent.name(),
-            absent.feature()
-        ))),
+        absent => Err(not_built_in(absent)),
     }
+}
+
+/// The folder of a user's files that `url` names, with what is set in the environment. URLs and settings are those of
+/// [`storage`]; the folder may have any name. Nothing is written there, and nothing asked before the first call.
+///
+/// # Errors
+/// `Reconfigure` for a URL that names nothing, a store that is not built in, or settings that make no client.
+pub fn files(url: &str) -> Result<Arc<dyn FileSystem>> {
+    files_with(url, &[])
+}
+
+/// As [`files`], with settings as [`storage_with`] takes them.
+///
+/// # Errors
+/// As [`files`]. An `AWS_...` name that does not exist is refused; a variable that does not is left alone.
+pub fn files_with(url: &str, settings: &[(&str, &str)]) -> Result<Arc<dyn FileSystem>> {
+    match Location::parse_folder(url)? {
+        Location::Local(directory) => Ok(Arc::new(LocalFiles::new(directory))),
+        Location::Remote { store, authority, root } => open_files(store, &authority, &root, settings),
+    }
+}
+
+#[allow(unused_variables, reason = "each feature uses them all")]
+fn open_files(
+    store: Store,
+    authority: &str,
+    root: &str,
+    settings: &[(&str, &str)],
+) -> Result<Arc<dyn FileSystem>> {
+    match store {
+        #[cfg(feature = "s3")]
+        Store::S3 => Ok(Arc::new(s3::S3Files::open(authority, root, settings)?)),
+        #[cfg(feature = "hdfs")]
+        Store::Hdfs => Ok(Arc::new(hdfs::HdfsFiles::open(authority, root, settings)?)),
+        #[cfg(feature = "alluxio")]
+        Store::Alluxio => Ok(Arc::new(alluxio::AlluxioFiles::open(authority, root))),
+        #[cfg(not(all(feature = "s3", feature = "hdfs", feature = "alluxio")))]
+        absent => Err(not_built_in(absent)),
+    }
+}
+
+#[cfg(not(all(feature = "s3", feature = "hdfs", feature = "alluxio")))]
+fn not_built_in(absent: Store) -> Error {
+    Error::reconfigure(format!(
+        "{} is not built into this program; turn on the feature `{}` of tidegate-object-store",
+        absent.name(),
+        absent.feature()
+    ))
 }
 
 /// [`ANSWER_LIMIT`], and the time that `bytes` may take on their way.

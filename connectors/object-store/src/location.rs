@@ -47,10 +47,24 @@ impl Store {
 }
 
 impl Location {
+    /// A place that Tidegate names things in.
     pub(crate) fn parse(url: &str) -> Result<Location> {
+        let location = Location::parse_folder(url)?;
+        match &location {
+            Location::Remote { root, .. } if !root.is_empty() && !is_storage_path(root) => {
+                Err(Error::reconfigure(format!(
+                    "{url}: the folder must be names of letters, digits and \"._-=\" joined by single slashes"
+                )))
+            }
+            _ => Ok(location),
+        }
+    }
+
+    /// A folder of any name.
+    pub(crate) fn parse_folder(url: &str) -> Result<Location> {
         let Some((scheme, rest)) = url.split_once("://") else {
             return if url.is_empty() {
-                Err(Error::reconfigure("an empty URL names no place for checkpoints"))
+                Err(Error::reconfigure("an empty URL names no place"))
             } else {
                 Ok(Location::Local(url.into()))
             };
@@ -68,7 +82,7 @@ impl Location {
             "alluxio" => Store::Alluxio,
             _ => {
                 return Err(Error::reconfigure(format!(
-                    "{scheme}: is no kind of place for checkpoints; there are s3, hdfs, alluxio, file, and a plain path"
+                    "{scheme}: is no kind of place; there are s3, hdfs, alluxio, file, and a plain path"
                 )));
             }
         };
@@ -91,9 +105,9 @@ fn remote(store: Store, scheme: &str, rest: &str) -> Result<Location> {
         return Err(Error::reconfigure(format!("{url}: names no {}", what.trim_start_matches("a "))));
     }
     let root = root.trim_end_matches('/');
-    if !root.is_empty() && !is_storage_path(root) {
+    if !root.is_empty() && root.split('/').any(|name| matches!(name, "" | "." | "..")) {
         return Err(Error::reconfigure(format!(
-            "{url}: the folder must be names of letters, digits and \"._-=\" joined by single slashes"
+            "{url}: the folder must be names joined by single slashes, none of them \".\" or \"..\""
         )));
     }
     Ok(Location::Remote { store, authority: authority.to_owned(), root: root.to_owned() })
@@ -132,7 +146,7 @@ mod tests {
         for (url, expected) in [
             ("", "an empty URL"),
             ("file://var/x", "file://var/x: a file URL has three slashes"),
-            ("gs://bucket/x", "gs: is no kind of place for checkpoints; there are s3,"),
+            ("gs://bucket/x", "gs: is no kind of place; there are s3,"),
             ("s3:///x", "s3:///x: names no bucket"),
             ("hdfs:///x", "hdfs:///x: names no host"),
             ("s3://bucket/a//b", "s3://bucket/a//b: the folder must be"),
@@ -140,6 +154,18 @@ mod tests {
         ] {
             assert!(refusal(url).starts_with(expected), "{url}: {}", refusal(url));
         }
+    }
+
+    #[test]
+    fn a_folder_of_files_may_have_any_name() {
+        let expected = Location::Remote {
+            store: Store::S3,
+            authority: "b".to_owned(),
+            root: "in coming/ä?#%".to_owned(),
+        };
+        assert_eq!(Location::parse_folder("s3://b/in coming/ä?#%/").unwrap(), expected);
+        assert!(refusal("s3://b/in coming").contains("letters, digits"));
+        assert!(Location::parse_folder("s3://b/a/../c").is_err());
     }
 
     #[test]

@@ -4,6 +4,10 @@
 //! probe finds that the store does not keep that condition, an object that is there is looked for first: right for one writer,
 //! and no protection among several, which [`Storage::is_exclusive`] says.
 
+mod files;
+
+pub(crate) use files::S3Files;
+
 use crate::blocking::Blocking;
 use crate::probe::{self, Probed};
 use crate::{ANSWER_LIMIT, limit, refused};
@@ -46,9 +50,7 @@ impl fmt::Debug for S3Storage {
 
 impl S3Storage {
     pub(crate) fn open(bucket: &str, root: &str, settings: &[(&str, &str)]) -> Result<S3Storage> {
-        let variables = env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let client = client(bucket, &settings_of(variables, settings)?)?;
+        let client = client(bucket, &settings_of(variables(), settings)?)?;
         let mut storage = S3Storage {
             client: Arc::new(client),
             blocking: Blocking::new()?,
@@ -61,11 +63,7 @@ impl S3Storage {
     }
 
     fn place(&self, path: &str) -> String {
-        match (self.root.as_str(), path) {
-            ("", path) => format!("s3://{}/{path}", self.bucket),
-            (root, "") => format!("s3://{}/{root}", self.bucket),
-            (root, path) => format!("s3://{}/{root}/{path}", self.bucket),
-        }
+        place(&self.bucket, &self.root, path)
     }
 
     fn key(&self, path: &str) -> Key {
@@ -209,6 +207,19 @@ impl Storage for S3Storage {
         check_path(path)?;
         self.delete_at(path)
     }
+}
+
+fn place(bucket: &str, root: &str, path: &str) -> String {
+    match (root, path) {
+        ("", path) => format!("s3://{bucket}/{path}"),
+        (root, "") => format!("s3://{bucket}/{root}"),
+        (root, path) => format!("s3://{bucket}/{root}/{path}"),
+    }
+}
+
+/// The environment, as far as it is text.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// The settings by the client's own names: variables that it knows, and over them those given, which it must know.

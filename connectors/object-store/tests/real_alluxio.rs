@@ -4,8 +4,10 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
-use support::{folder, is_away, loses_nothing_acknowledged, shared, survives_an_outage};
-use tidegate_object_store::storage;
+use support::{
+    folder, is_away, loses_nothing_acknowledged, shared, shows_files_of_any_name, survives_an_outage,
+};
+use tidegate_object_store::{files, storage};
 use tidegate_servers::{ALLUXIO_ENV, Alluxio};
 use tidegate_storage::conformance;
 
@@ -90,4 +92,25 @@ fn alluxio_killed_between_puts_loses_nothing_acknowledged() {
         || alluxio.borrow_mut().kill(),
         || alluxio.borrow_mut().start_again().unwrap(),
     );
+}
+
+#[test]
+fn alluxio_shows_files_of_any_name() {
+    let folder = folder();
+    let url = format!("alluxio://{}/{folder}/in coming", shared(ALLUXIO_ENV));
+    let files = files(&url).unwrap();
+    assert_eq!(files.describe(), url);
+    let error = files.list(1).unwrap_err().to_string();
+    assert!(error.contains("there is no such folder"), "{error}");
+    let escaped =
+        |path: &str| path.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>().replace("%2F", "/");
+    // Alluxio itself takes what follows a question mark for a query.
+    shows_files_of_any_name(&*files, "a b%20#&+=ä~'.txt", &|path, bytes| {
+        let path = escaped(&format!("/{folder}/in coming/{path}"));
+        // What is not there can't be removed, which is as well.
+        let _ = ureq::post(format!("http://{}/api/v1/paths/{path}/delete", shared(ALLUXIO_ENV)))
+            .header("Content-Type", "application/json")
+            .send(b"{}");
+        write(&path, bytes);
+    });
 }

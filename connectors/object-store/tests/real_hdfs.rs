@@ -5,8 +5,10 @@ mod support;
 
 use hdfs_native::{ClientBuilder, WriteOptions};
 use std::cell::RefCell;
-use support::{folder, is_away, loses_nothing_acknowledged, shared, survives_an_outage};
-use tidegate_object_store::storage;
+use support::{
+    folder, is_away, loses_nothing_acknowledged, shared, shows_files_of_any_name, survives_an_outage,
+};
+use tidegate_object_store::{files, storage};
 use tidegate_servers::{HDFS_ENV, Hdfs};
 use tidegate_storage::conformance;
 
@@ -97,4 +99,25 @@ fn hdfs_killed_between_puts_loses_nothing_acknowledged() {
         || hdfs.borrow_mut().kill(),
         || hdfs.borrow_mut().start_again().unwrap(),
     );
+}
+
+#[test]
+fn hdfs_shows_files_of_any_name() {
+    let (server, folder) = (shared(HDFS_ENV), folder());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let client =
+        ClientBuilder::new().with_url(&server).with_io_runtime(runtime.handle().clone()).build().unwrap();
+    let url = format!("{server}/{folder}/in coming");
+    let files = files(&url).unwrap();
+    assert_eq!(files.describe(), url);
+    let error = files.list(1).unwrap_err().to_string();
+    assert!(error.contains("there is no such folder"), "{error}");
+    shows_files_of_any_name(&*files, "a b%20?#&+=ä~'.txt", &|path, bytes| {
+        runtime.block_on(async {
+            let options = WriteOptions::default().overwrite(true);
+            let mut writer = client.create(&format!("/{folder}/in coming/{path}"), options).await.unwrap();
+            writer.write_bytes(bytes.to_vec().into()).await.unwrap();
+            writer.close().await.unwrap();
+        });
+    });
 }

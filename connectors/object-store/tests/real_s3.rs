@@ -3,11 +3,16 @@
 
 mod support;
 
+use object_store::aws::AmazonS3Builder;
+use object_store::path::Path as Key;
+use object_store::{ObjectStore, PutOptions};
 use std::cell::RefCell;
 use std::sync::Arc;
-use support::{folder, is_away, loses_nothing_acknowledged, shared, survives_an_outage};
+use support::{
+    folder, is_away, loses_nothing_acknowledged, shared, shows_files_of_any_name, survives_an_outage,
+};
 use tidegate_core::{ErrorKind, Result, Storage};
-use tidegate_object_store::storage_with;
+use tidegate_object_store::{files_with, storage_with};
 use tidegate_servers::{ALLUXIO_ENV, S3, S3_ENV};
 use tidegate_storage::conformance;
 
@@ -99,4 +104,31 @@ fn s3_killed_between_puts_loses_nothing_acknowledged() {
         || s3.borrow_mut().kill(),
         || s3.borrow_mut().start_again().unwrap(),
     );
+}
+
+#[test]
+fn s3_shows_files_of_any_name() {
+    let (endpoint, folder) = (shared(S3_ENV), folder());
+    let settings = [
+        ("AWS_ENDPOINT_URL", &*endpoint),
+        ("AWS_ACCESS_KEY_ID", S3::ACCESS_KEY_ID),
+        ("AWS_SECRET_ACCESS_KEY", S3::SECRET_ACCESS_KEY),
+        ("AWS_ALLOW_HTTP", "true"),
+    ];
+    let url = format!("s3://{}/{folder}/in coming", S3::BUCKET);
+    let files = files_with(&url, &settings).unwrap();
+    assert_eq!((files.describe(), files.list(1).unwrap()), (url, vec![]));
+    let client = AmazonS3Builder::new()
+        .with_endpoint(&endpoint)
+        .with_allow_http(true)
+        .with_bucket_name(S3::BUCKET)
+        .with_access_key_id(S3::ACCESS_KEY_ID)
+        .with_secret_access_key(S3::SECRET_ACCESS_KEY)
+        .build()
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    shows_files_of_any_name(&*files, "a b%20?#&+=ä~'.txt", &|path, bytes| {
+        let key = Key::parse(format!("{folder}/in coming/{path}")).unwrap();
+        runtime.block_on(client.put_opts(&key, bytes.to_vec().into(), PutOptions::default())).unwrap();
+    });
 }

@@ -70,7 +70,7 @@ pub trait Planner: Send {
     /// [`Retry`](crate::ErrorKind::Retry) when the outer system is away: the batch is planned a little later.
     fn plan(&mut self, interval: Duration) -> Result<SourcePlan>;
 
-    /// `plan` is the next batch's: the positions move to its end.
+    /// `plan` is the next batch's, and durable: the positions move to its end.
     fn planned(&mut self, plan: &SourcePlan);
 
     /// From now on the stream takes at most so many records a second over all its partitions, beside its own limits:

@@ -57,6 +57,8 @@ pub(crate) struct Driver {
     /// Plans to run again before any new one.
     rerun: VecDeque<BatchPlan>,
     flights: VecDeque<Flight>,
+    /// A plan that was written and is not known to be durable. The next epoch makes it so, and then the sources go on.
+    undecided: Option<Arc<BatchPlan>>,
     /// The newest batch that is in every output. Batches up to it are run for state alone.
     committed: BatchId,
     /// Committed batches that may be run again after a crash, as far as is known.
@@ -105,6 +107,7 @@ impl Driver {
             runtime: None,
             rerun: VecDeque::new(),
             flights: VecDeque::new(),
+            undecided: None,
             committed: BatchId(0),
             unreleased: VecDeque::new(),
             failures: 0,
@@ -292,12 +295,16 @@ impl Driver {
         if let Some(flight) = self.flights.back_mut() {
             flight.journaled(self.clock.elapsed().saturating_sub(now));
         }
-        self.sources_go_on(&plan); // 4 the next plan begins where this one ends, also when it is written by the next epoch
-        durable?;
+        if let Err(error) = durable {
+            self.undecided = Some(plan); // what a source remembers of a plan is never ahead of the journal
+            return Err(error);
+        }
+        self.sources_go_on(&plan); // 4 the next plan begins where this one ends
         self.release(); // 5 with it, that the batches before are committed
         Ok(())
     }
 
+    /// `plan` is durable.
     fn sources_go_on(&mut self, plan: &BatchPlan) {
         for ((_, planner), source) in self.planners.iter_mut().zip(&plan.sources) {
             planner.planned(source);

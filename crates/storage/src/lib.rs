@@ -4,12 +4,13 @@
 //! Kafka is. The bytes are described in `docs/formats.md`.
 //!
 //! [`LocalStorage`] and [`MemoryStorage`] are the storages that need no server. Whoever writes another has
-//! [`conformance`] to run on it, and [`FailingStorage`] tests what is built on top.
+//! [`conformance`] to run on it, and [`FailingStorage`] tests what is built on top. [`LocalFiles`] are a user's files, to be read.
 
 pub mod conformance;
 mod failing;
 pub mod frame;
 mod local;
+mod local_files;
 mod lock;
 mod log;
 mod memory;
@@ -18,6 +19,7 @@ mod paths;
 pub use failing::{FailingStorage, Fault};
 pub use frame::{FRAME_HEAD_BYTES, PAYLOAD_BYTES_MAX};
 pub use local::LocalStorage;
+pub use local_files::LocalFiles;
 pub use lock::DirectoryLock;
 pub use log::{Log, LogLimits};
 pub use memory::MemoryStorage;

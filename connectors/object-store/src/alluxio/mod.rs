@@ -8,10 +8,13 @@
 //! most an older file, which nobody reads and the next `put` or `delete` removes, or one in `~aside`, which is removed by whoever
 //! opens the folder a day later.
 
+mod files;
 mod rest;
 
+pub(crate) use files::AlluxioFiles;
+
 use crate::probe::{self, Probed};
-use crate::refused;
+use crate::{ANSWER_LIMIT, refused};
 use rest::{Entry, Rest, RestError};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,8 +56,7 @@ struct Version {
 
 impl AlluxioStorage {
     pub(crate) fn open(authority: &str, root: &str) -> Result<AlluxioStorage> {
-        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let authority = if has_port { authority.to_owned() } else { format!("{authority}:{PORT}") };
+        let authority = with_port(authority);
         let root = if root.is_empty() { String::new() } else { format!("/{root}") };
         let mut storage = AlluxioStorage {
             rest: Rest::new(&authority),
@@ -112,7 +114,7 @@ impl AlluxioStorage {
 
     /// What is in a folder; nothing when it is none.
     fn entries(&self, folder: &str, below: bool) -> Result<Vec<Entry>, RestError> {
-        match self.rest.list(folder, below) {
+        match self.rest.list(folder, below, ANSWER_LIMIT) {
             // A file answers with itself.
             Ok(entries) => Ok(entries.into_iter().filter(|entry| entry.path != folder).collect()),
             Err(e) if e.is_missing() => Ok(Vec::new()),
@@ -322,6 +324,11 @@ impl Storage for AlluxioStorage {
         check_path(path)?;
         self.delete_at(path)
     }
+}
+
+fn with_port(authority: &str) -> String {
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if has_port { authority.to_owned() } else { format!("{authority}:{PORT}") }
 }
 
 /// The object's path and the version of a file; none for one that is no object's.

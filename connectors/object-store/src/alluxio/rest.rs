@@ -1,7 +1,6 @@
 //! The REST interface of Alluxio's proxy, as far as it is needed here.
 //!
-//! Paths are made of what [`is_storage_path`](tidegate_core::is_storage_path) allows and `~`, so none needs escaping but for
-//! `=` in a query.
+//! A path may hold any characters: what a URL does not take is escaped.
 
 use crate::{ANSWER_LIMIT, limit};
 use serde_json::{Value, json};
@@ -28,6 +27,8 @@ pub(super) struct Entry {
     pub(super) bytes: u64,
     /// Milliseconds since 1970.
     pub(super) modified: u64,
+    /// Its writer has closed it.
+    pub(super) is_complete: bool,
 }
 
 /// Why a call failed.
@@ -85,7 +86,7 @@ impl Rest {
     /// A file that nobody sees as whole before it is closed; in the store below Alluxio when this returns.
     pub(super) fn write(&self, path: &str, bytes: &[u8]) -> Answer<()> {
         let options = json!({ "recursive": true, "writeType": "CACHE_THROUGH" });
-        let stream = self.stream(&format!("paths/{path}/create-file"), &options)?;
+        let stream = self.stream(&format!("paths/{}/create-file", escaped(path)), &options)?;
         let written = if bytes.is_empty() {
             Ok(Vec::new())
         } else {
@@ -99,7 +100,7 @@ impl Rest {
 
     /// The bytes of a file.
     pub(super) fn read(&self, path: &str, length: u64) -> Answer<Vec<u8>> {
-        let stream = self.stream(&format!("paths/{path}/open-file"), &json!({}))?;
+        let stream = self.stream(&format!("paths/{}/open-file", escaped(path)), &json!({}))?;
         let url = format!("{}/streams/{stream}/read", self.base);
         let read = self.send(&url, "application/json", &[], limit(length));
         // What was read is right whatever becomes of the stream, which the proxy closes after an hour.
@@ -109,24 +110,26 @@ impl Rest {
 
     /// Gives a file another name, in a folder that is there. `ALREADY_EXISTS` when anything has it.
     pub(super) fn rename(&self, from: &str, to: &str) -> Answer<()> {
-        let to = to.replace('=', "%3D");
+        let (from, to) = (escaped(from), escaped(to));
         self.call(&format!("paths/{from}/rename?dst={to}"), &json!({})).map(drop)
     }
 
     /// Makes a folder and those above it; one that is there is no error.
     pub(super) fn make_folder(&self, path: &str) -> Answer<()> {
         let options = json!({ "recursive": true, "allowExists": true, "writeType": "CACHE_THROUGH" });
-        self.call(&format!("paths/{path}/create-directory"), &options).map(drop)
+        self.call(&format!("paths/{}/create-directory", escaped(path)), &options).map(drop)
     }
 
     /// Removes a file, or an empty folder.
     pub(super) fn delete(&self, path: &str) -> Answer<()> {
-        self.call(&format!("paths/{path}/delete"), &json!({ "recursive": false })).map(drop)
+        self.call(&format!("paths/{}/delete", escaped(path)), &json!({ "recursive": false })).map(drop)
     }
 
     /// What is in a folder, and below it if that is wanted; a file answers with itself.
-    pub(super) fn list(&self, path: &str, below: bool) -> Answer<Vec<Entry>> {
-        let answer = self.call(&format!("paths/{path}/list-status"), &json!({ "recursive": below }))?;
+    pub(super) fn list(&self, path: &str, below: bool, limit: Duration) -> Answer<Vec<Entry>> {
+        let url = format!("{}/paths/{}/list-status", self.base, escaped(path));
+        let options = json!({ "recursive": below }).to_string();
+        let answer = self.send(&url, "application/json", options.as_bytes(), limit)?;
         let entries =
             serde_json::from_slice::<Vec<Value>>(&answer).map_err(|e| RestError::Away(e.to_string()))?;
         entries.iter().map(|entry| parse(entry).ok_or_else(|| unclear("a listing", &answer))).collect()
@@ -134,9 +137,20 @@ impl Rest {
 
     /// Whether a file is in the store below Alluxio.
     pub(super) fn is_persisted(&self, path: &str) -> Answer<bool> {
-        let answer = self.call(&format!("paths/{path}/get-status"), &json!({}))?;
-        let status: Value = serde_json::from_slice(&answer).map_err(|e| RestError::Away(e.to_string()))?;
+        let (status, answer) = self.status(path)?;
         status["persisted"].as_bool().ok_or_else(|| unclear("a status", &answer))
+    }
+
+    /// A file or a folder.
+    pub(super) fn entry(&self, path: &str) -> Answer<Entry> {
+        let (status, answer) = self.status(path)?;
+        parse(&status).ok_or_else(|| unclear("a status", &answer))
+    }
+
+    fn status(&self, path: &str) -> Answer<(Value, Vec<u8>)> {
+        let answer = self.call(&format!("paths/{}/get-status", escaped(path)), &json!({}))?;
+        let status = serde_json::from_slice(&answer).map_err(|e| RestError::Away(e.to_string()))?;
+        Ok((status, answer))
     }
 
     fn stream(&self, call: &str, options: &Value) -> Answer<String> {
@@ -174,12 +188,26 @@ impl Rest {
     }
 }
 
+/// A path as it stands in a URL.
+fn escaped(path: &str) -> String {
+    let mut escaped = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
 fn parse(entry: &Value) -> Option<Entry> {
     Some(Entry {
         path: entry["path"].as_str()?.to_owned(),
         is_folder: entry["folder"].as_bool()?,
         bytes: entry["length"].as_u64()?,
         modified: entry["lastModificationTimeMs"].as_u64()?,
+        is_complete: entry["completed"].as_bool()?,
     })
 }
 

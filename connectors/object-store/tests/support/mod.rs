@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
-use tidegate_core::{ErrorKind, Storage};
+use tidegate_core::{ErrorKind, FileSystem, Storage, UserFile};
 use uuid::Uuid;
 
 /// The address that `cargo xtask test` hands out.
@@ -91,4 +91,45 @@ pub(crate) fn loses_nothing_acknowledged(
     assert_eq!(listed, expected);
     storage.put(&format!("kill/{failed}"), bytes(failed)).unwrap();
     assert!(storage.get(&format!("kill/{failed}")).unwrap() == Some(bytes(failed)));
+}
+
+/// Files of any name are listed to a depth, looked at, read in pieces, and told from those that take their place.
+pub(crate) fn shows_files_of_any_name(files: &dyn FileSystem, odd: &str, write: &dyn Fn(&str, &[u8])) {
+    let names = [odd, "sub folder/x", "sub folder/\u{f6}=1/y"];
+    let bytes: Vec<u8> = (0..2_500_000_u32).map(|n| (n % 251) as u8).collect();
+    for name in names {
+        write(name, &bytes);
+    }
+    let paths = |depth: usize| {
+        let listed = files.list(depth).unwrap();
+        listed.into_iter().map(|file| file.path).collect::<BTreeSet<_>>()
+    };
+    let expected = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(paths(1), expected(&names[..1]));
+    assert_eq!(paths(2), expected(&names[..2]));
+    assert_eq!(paths(3), expected(&names));
+    assert_eq!(paths(usize::MAX), expected(&names));
+    for file in files.list(3).unwrap() {
+        assert_eq!(files.status(&file.path).unwrap().as_ref(), Some(&file));
+        assert_eq!(file.bytes, 2_500_000, "{file:?}");
+        assert!(file.modified_ms > 1_600_000_000_000, "{file:?}");
+        let mut open = files.open(&file).unwrap();
+        for (from, length) in
+            [(0, 1_000_000), (1_000_000, 1_000_000), (7, 13), (2_499_990, 100), (2_500_000, 5)]
+        {
+            let read = open.read(from as u64, length).unwrap();
+            assert!(read == bytes[from..bytes.len().min(from + length)], "{from} of {}", file.path);
+        }
+    }
+    assert_eq!(files.status("nothing").unwrap(), None);
+    assert_eq!(files.status("sub folder").unwrap(), None);
+    assert_eq!(files.status("sub folder/x/y").unwrap(), None);
+    let gone = UserFile { path: "nothing".to_owned(), bytes: 1, modified_ms: 0, identity: String::new() };
+    let error = files.open(&gone).and_then(|mut open| open.read(0, 1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+    let before = files.status(names[1]).unwrap().unwrap();
+    write(names[1], b"other");
+    let after = files.status(names[1]).unwrap().unwrap();
+    assert_ne!((before.identity, before.bytes), (after.identity.clone(), after.bytes));
+    assert!(files.list(2).unwrap().contains(&after));
 }

@@ -17,6 +17,9 @@ impl Driver {
             self.epoch += 1;
             let resume = self.decide()?;
             self.write_down(&resume)?;
+            if let Some(plan) = self.undecided.take() {
+                self.sources_go_on(&plan);
+            }
             match self.start_runtime(resume, careful) {
                 Err(error) if self.gives_up_checkpoint(&error) => {}
                 result => return result,

@@ -447,6 +447,14 @@ impl Life {
         lock(&self.world.violations).push(text);
     }
 
+    /// Whether the journal, as objects, has the plan.
+    fn is_journaled(&self, plan: &SourcePlan) -> bool {
+        let text = serde_json::to_string(plan).unwrap();
+        let objects = lock(&self.world.objects);
+        let mut journal = objects.iter().filter(|(path, _)| path.starts_with("journal/"));
+        journal.any(|(_, bytes)| String::from_utf8_lossy(bytes).contains(&text))
+    }
+
     fn deeds(&self) -> Deeds {
         let LifeState { damaged, run, .. } = &*lock(&self.state);
         Deeds { damaged: damaged.clone(), run: run.clone() }
@@ -503,6 +511,9 @@ impl Planner for FakePlanner {
     }
 
     fn planned(&mut self, plan: &SourcePlan) {
+        if self.life.shape.objects && !self.life.is_journaled(plan) {
+            self.life.violation(format!("the source was told of {plan:?}, which is not durable"));
+        }
         self.positions = plan.ranges.iter().map(|range| range.until).collect();
         self.life.synced();
         let _ = self.life.step();
