@@ -352,7 +352,8 @@ fn harmed_before_it_is_run(on_missing: OnMissing, harm: impl FnOnce(&Path)) -> R
 
 #[test]
 fn a_file_that_is_deleted_or_changed_before_its_batch_is_run_ends_the_job_or_is_skipped() {
-    let harms: [(fn(&Path), &str); 3] = [
+    type Harm = fn(&Path);
+    let harms: [(Harm, &str); 3] = [
         (|file| fs::remove_file(file).unwrap(), "was deleted"),
         (|file| fs::write(file, "harmed and longer\n").unwrap(), "was written to: it had 7 bytes and has 18"),
         (|file| put(file.parent().unwrap(), "harmed", "harmed\n"), "was replaced by another file"),

@@ -122,7 +122,7 @@ mod rows {
     use tidegate_core::UserFile;
 
     pub(super) fn serialize<S: Serializer>(files: &[UserFile], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(files.iter().map(|file| Row(file)))
+        serializer.collect_seq(files.iter().map(Row))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<UserFile>, D::Error> {
