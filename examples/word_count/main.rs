@@ -1,23 +1,21 @@
-//! The word count over Kafka: totals in a database, each line counted once however often the job is killed.
+//! The word count, over Kafka or another source: totals in a database, each line counted once however often the job is killed.
 //!
 //! `cargo run --release --example word_count -- --brokers 127.0.0.1:9092 --topic lines --checkpoint /tmp/ckpt --out
 //! sqlite:counts.db --until-caught-up`
 
 mod options;
+mod source;
 mod stats;
 mod totals;
 mod windows;
 
 use clap::Parser;
-use compact_str::CompactString;
 use options::{Options, Out};
 use std::sync::Arc;
 use tidegate::{
     BatchInfo, Conf, DStream, Error, ExchangeData, Result, Stop, StreamingContext, StreamingListener,
 };
-use tidegate_kafka::{
-    ConsumerStrategy, DirectStream, KafkaRecord, LocationStrategy, Params, create_direct_stream,
-};
+use tidegate_kafka::DirectStream;
 use tidegate_sql::{SaveToSql, SqlRow, Table};
 
 pub(crate) fn main() {
@@ -37,9 +35,11 @@ fn run(options: Options, stats: &Arc<stats::Stats>) -> Result<()> {
         Some(directory) => ssc.checkpoint(directory)?,
         None => {}
     }
-    let lines = create_direct_stream(&ssc, LocationStrategy::PreferConsistent, strategy(&options))?;
+    if let Some(url) = &options.wal {
+        ssc.write_ahead_log_on(tidegate_object_store::storage(url)?)?;
+    }
     let totals = totals::Totals::default();
-    let counts = count_words(&lines);
+    let (counts, direct) = source::counts(&ssc, &options)?;
     let rows = totals::to_write(options.state, &counts);
     match &options.out {
         Out::None => totals.keep(options.state, &rows)?,
@@ -49,7 +49,7 @@ fn run(options: Options, stats: &Arc<stats::Stats>) -> Result<()> {
         windows::write(&counts, window, &options.out)?;
     }
     ssc.add_streaming_listener(stats.clone())?;
-    if options.until_caught_up {
+    if let Some(lines) = direct.filter(|_| options.until_caught_up) {
         ssc.add_streaming_listener(Arc::new(CaughtUp::new(&ssc, &lines)?))?;
         stats.connected();
     }
@@ -63,6 +63,10 @@ fn run(options: Options, stats: &Arc<stats::Stats>) -> Result<()> {
 
 fn conf(options: &Options) -> Conf {
     let mut conf = Conf::new().set_app_name("word_count").set_master(&options.master);
+    conf = options.conf.iter().fold(conf, |conf, (key, value)| conf.set(key, value));
+    if options.backpressure {
+        conf = conf.set("tidegate.backpressure.enable", "true");
+    }
     if let Some(store) = &options.state_store {
         conf = conf.set("tidegate.state.store", store);
     }
@@ -81,28 +85,6 @@ fn save<T: ExchangeData + SqlRow>(rows: &DStream<T>, out: &Out, table: Table) ->
         ))),
         Out::Sqlite(file) => rows.save_to_sqlite(file, table).map(drop),
         Out::Postgres(url) => rows.save_to_postgres(url, table).map(drop),
-    }
-}
-
-/// Words are what stands between single spaces. A line's text is checked once, and a word is copied only when it is new to
-/// the batch.
-fn count_words(lines: &DStream<KafkaRecord>) -> DStream<(CompactString, i64)> {
-    let split = |line: KafkaRecord, out: &mut dyn FnMut(&str, i64)| -> Result<()> {
-        totals::split_words(line.text()?, |word| out(word, 1));
-        Ok(())
-    };
-    lines.flat_map_reduce_by_key(split, |a, b| a + b)
-}
-
-fn strategy(options: &Options) -> ConsumerStrategy {
-    let params =
-        Params::new().set("bootstrap.servers", &options.brokers).set("auto.offset.reset", "earliest");
-    let params = options.kafka.iter().fold(params, |params, (key, value)| params.set(key, value));
-    let strategy =
-        ConsumerStrategy::subscribe([options.topic.clone()], params).measure_ages(options.stats.is_some());
-    match options.max_rate_per_partition {
-        Some(rate) => strategy.max_rate_per_partition(rate),
-        None => strategy,
     }
 }
 

@@ -3,16 +3,30 @@
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
+use tidegate::Error;
 
-/// Counts the words of a Kafka topic into a database, exactly once.
+/// Counts the words of a Kafka topic, or of another source, into a database, exactly once.
 #[derive(Parser)]
 pub(crate) struct Options {
+    /// Where lines come from: kafka-direct, kafka-receiver, socket:HOST:PORT, files:URL (of a folder) or http:ADDRESS (POST
+    /// /lines). What each of them promises, with --wal and without, is logged at the start.
+    #[arg(long, default_value = "kafka-direct")]
+    pub(crate) source: Source,
     /// Brokers to begin with, HOST:PORT[,HOST:PORT].
     #[arg(long)]
-    pub(crate) brokers: String,
+    pub(crate) brokers: Option<String>,
     /// The topic of lines.
     #[arg(long)]
-    pub(crate) topic: String,
+    pub(crate) topic: Option<String>,
+    /// Where the write-ahead log of a receiver is: a directory or a URL as for --checkpoint. Without it there is none.
+    #[arg(long)]
+    pub(crate) wal: Option<String>,
+    /// Lets how long batches take decide how much the source may give.
+    #[arg(long)]
+    pub(crate) backpressure: bool,
+    /// A setting of the job, KEY=VALUE; as often as need be.
+    #[arg(long, value_parser = setting)]
+    pub(crate) conf: Vec<(String, String)>,
     /// Where the journal of batches and the checkpoints of state are kept: a directory, s3://BUCKET/PREFIX,
     /// hdfs://HOST:PORT/PATH or alluxio://HOST:PORT/PATH; without it the database alone knows how far the job is.
     #[arg(long)]
@@ -51,6 +65,48 @@ pub(crate) struct Options {
     /// A setting of the Kafka client, KEY=VALUE; as often as need be.
     #[arg(long, value_parser = setting)]
     pub(crate) kafka: Vec<(String, String)>,
+}
+
+impl Options {
+    /// Brokers and topic.
+    pub(crate) fn kafka(&self) -> Result<(&str, &str), Error> {
+        match (&self.brokers, &self.topic) {
+            (Some(brokers), Some(topic)) => Ok((brokers, topic)),
+            _ => {
+                Err(Error::reconfigure("--source kafka-direct and kafka-receiver need --brokers and --topic"))
+            }
+        }
+    }
+}
+
+/// Where lines come from.
+#[derive(Clone)]
+pub(crate) enum Source {
+    KafkaDirect,
+    KafkaReceiver,
+    Socket(String, u16),
+    Files(String),
+    Http(String),
+}
+
+impl std::str::FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Source, String> {
+        match text.split_once(':') {
+            None if text == "kafka-direct" => Ok(Source::KafkaDirect),
+            None if text == "kafka-receiver" => Ok(Source::KafkaReceiver),
+            Some(("socket", address)) => {
+                let (host, port) = address.rsplit_once(':').ok_or("a socket is socket:HOST:PORT")?;
+                let port = port.parse().map_err(|_| "a socket's port is a number up to 65535")?;
+                Ok(Source::Socket(host.to_owned(), port))
+            }
+            Some(("files", url)) if !url.is_empty() => Ok(Source::Files(url.to_owned())),
+            Some(("http", address)) if !address.is_empty() => Ok(Source::Http(address.to_owned())),
+            _ => Err("must be kafka-direct, kafka-receiver, socket:HOST:PORT, files:URL or http:ADDRESS"
+                .to_owned()),
+        }
+    }
 }
 
 /// What keeps the totals.

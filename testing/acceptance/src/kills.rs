@@ -18,10 +18,16 @@ pub fn number(variable: &str) -> Option<u64> {
 }
 
 /// splitmix64.
-struct Chance(u64);
+pub struct Chance(u64);
 
 impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
+    /// The numbers that follow from `seed`.
+    pub fn new(seed: u64) -> Chance {
+        Chance(seed)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -35,7 +41,7 @@ impl Chance {
 /// # Panics
 /// When a check fails, or the kills hit nothing: with the seed.
 pub fn kill_at_random(what: &str, story: &mut Story, lines: u64, kills: u64) {
-    let seed = number("TIDEGATE_SEED").unwrap_or_else(new_seed);
+    let seed = seed();
     println!("{what}: {kills} kills; the same ones again with TIDEGATE_SEED={seed}");
     let mut chance = Chance(seed);
     let (mut records, mut advanced) = (0, 0);
@@ -64,6 +70,11 @@ pub fn kill_at_random(what: &str, story: &mut Story, lines: u64, kills: u64) {
     assert!(advanced >= kills / 3, "only {advanced} of {kills} runs came to a commit, seed {seed}");
     println!("{what}: {advanced} of {kills} killed runs had committed something, {records} records in all");
     story.finish().unwrap_or_else(|text| panic!("seed {seed}: {text}"));
+}
+
+/// What chance begins with: `TIDEGATE_SEED`, or another each time.
+pub fn seed() -> u64 {
+    number("TIDEGATE_SEED").unwrap_or_else(new_seed)
 }
 
 fn new_seed() -> u64 {

@@ -71,16 +71,18 @@ pub struct Job {
 impl Job {
     /// Counts `topic` at `brokers`, in batches of 50 ms, on two workers.
     pub fn new(brokers: &str, topic: &str) -> Job {
+        Job::of("kafka-direct").with("--brokers", brokers).with("--topic", topic)
+    }
+
+    /// Counts the lines of another source, likewise.
+    pub fn of(source: &str) -> Job {
         let job = Job {
             build: Build::Plain,
             arguments: Vec::new(),
             environment: Vec::new(),
             file_blocks_max: None,
         };
-        job.with("--brokers", brokers)
-            .with("--topic", topic)
-            .with("--master", "local[2]")
-            .with("--batch-interval", "50ms")
+        job.with("--source", source).with("--master", "local[2]").with("--batch-interval", "50ms")
     }
 
     /// With another build.
