@@ -76,8 +76,11 @@ fn keys_and_producers_are_of_one_stream_alone() {
             }
             test.next_batch().unwrap();
         };
-        let answer = send("POST", &url, &[("Idempotency-Key", "k")], b"one");
-        assert_eq!(answer.body, json!({ "stored": 1 }));
+        for headers in
+            [&[("Idempotency-Key", "k")][..], &[("Tidegate-Producer", "p"), ("Tidegate-Sequence", "0")]]
+        {
+            assert_eq!(send("POST", &url, headers, b"one").body, json!({ "stored": 1 }));
+        }
     }
 }
 
