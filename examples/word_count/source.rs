@@ -33,7 +33,9 @@ pub(crate) fn counts(ssc: &StreamingContext, options: &Options) -> Result<(Count
         Source::Socket(host, port) => words_of_text(&*ssc.socket_text_stream(host, *port)?),
         Source::Files(url) => words_of_text(&*ssc.text_file_stream(url)?),
         Source::Http(address) => {
-            words_of_text(&**create_http_stream(ssc, HttpOptions::listen(address).path("/lines"))?)
+            // Without a number or a key a repeated request would be counted twice.
+            let listen = HttpOptions::listen(address).path("/lines").identity_required();
+            words_of_text(&**create_http_stream(ssc, listen)?)
         }
     };
     if options.until_caught_up {
