@@ -1,6 +1,7 @@
 //! The word count over sources that are no topic: what such a job is started with, and a client that repeats until it is heard.
 
 use crate::database::{Database, Kind};
+use crate::kills::{Chance, seed};
 use crate::patience::wait_for;
 use crate::program::{Ended, Job, Run};
 use crate::truth::{Totals, compare, totals_of};
@@ -22,10 +23,11 @@ pub fn free_address() -> String {
     listener.local_addr().expect("it is bound").to_string()
 }
 
-/// A job over a source, with its directory and its SQLite database.
+/// A job over a source, with its directory and its SQLite database. Copies are the same job.
+#[derive(Clone)]
 pub struct SourceJob {
-    directory: TempDir,
-    database: Database,
+    directory: Arc<TempDir>,
+    database: Arc<Database>,
     job: Job,
 }
 
@@ -39,7 +41,7 @@ impl SourceJob {
         let database = Database::new(Kind::Sqlite, directory.path(), "");
         let job =
             Job::of(source).checkpoint(&directory.path().join("checkpoint")).with("--out", database.out());
-        SourceJob { directory, database, job }
+        SourceJob { directory: Arc::new(directory), database: Arc::new(database), job }
     }
 
     /// With a write-ahead log on the disk.
@@ -88,40 +90,61 @@ impl SourceJob {
         self.database.try_read().map(|found| found.totals).unwrap_or_default()
     }
 
-    /// Waits until `run` has counted `words` words, has it stop, and checks that it has counted `lines` and nothing else.
+    /// Kills it so many times at random moments: some while it starts or recovers, the others among its batches. The moments follow
+    /// from `TIDEGATE_SEED`, which is printed and given back.
+    ///
+    /// # Panics
+    /// When it ends by itself, or the kills hit nothing.
+    pub fn kill_at_random(&self, what: &str, kills: u64) -> u64 {
+        let seed = seed();
+        println!("{what}: {kills} kills; the same ones again with TIDEGATE_SEED={seed}");
+        let (mut chance, mut advanced, mut counted) = (Chance::new(seed), 0, 0);
+        for kill in 0..kills {
+            let mut run = self.start();
+            let delay = if chance.below(3) == 0 {
+                chance.below(300)
+            } else {
+                run.wait_until("a commit", || (self.totals().values().sum::<i64>() > counted).then_some(()));
+                chance.below(150)
+            };
+            if let Some(status) = run.ended_within(Duration::from_millis(delay)) {
+                panic!("kill {kill}, seed {seed}: the job ended by itself, {status}:\n{}", run.output());
+            }
+            assert!(run.kill().was_killed(), "kill {kill}, seed {seed}");
+            let words = self.totals().values().sum::<i64>();
+            advanced += u64::from(words > counted);
+            counted = words;
+        }
+        println!("{what}: {advanced} of {kills} killed runs had committed something");
+        assert!(advanced >= kills / 3, "only {advanced} of {kills} runs came to a commit, seed {seed}");
+        seed
+    }
+
+    /// Waits until `run` has counted as many words as `expected` has, has it stop, and checks that it has counted these.
     ///
     /// # Errors
     /// What it has counted otherwise.
     ///
     /// # Panics
     /// When it does not come to as many.
-    pub fn finish<T: AsRef<str>>(
-        &self,
-        mut run: Run,
-        lines: impl IntoIterator<Item = T>,
-    ) -> Result<Ended, String> {
-        let lines: Vec<T> = lines.into_iter().collect();
-        let words: i64 = totals_of(&lines).values().sum();
+    pub fn finish(&self, mut run: Run, expected: &Totals) -> Result<Ended, String> {
+        let words: i64 = expected.values().sum();
         run.wait_until("all words are counted", || {
             (self.totals().values().sum::<i64>() >= words).then_some(())
         });
-        self.stop(run, lines)
+        self.stop(run, expected)
     }
 
-    /// Has `run` stop, which counts all that its source has taken, and checks that these are `lines` and nothing else.
+    /// Has `run` stop, which counts all that its source has taken, and checks that these are the words of `expected` and nothing else.
     ///
     /// # Errors
     /// What it has counted otherwise.
-    pub fn stop<T: AsRef<str>>(
-        &self,
-        mut run: Run,
-        lines: impl IntoIterator<Item = T>,
-    ) -> Result<Ended, String> {
+    pub fn stop(&self, mut run: Run, expected: &Totals) -> Result<Ended, String> {
         run.wait_for_output("\" started: ");
         run.signal(Signal::TERM);
         let ended = run.wait();
         ended.succeeded()?;
-        compare(&self.totals(), &totals_of(lines))?;
+        compare(&self.totals(), expected)?;
         Ok(ended)
     }
 }
@@ -155,15 +178,15 @@ impl Client {
         Client { stop, thread: Some(std::thread::spawn(post)) }
     }
 
-    /// Lets the request that is under way be answered; gives the lines of all.
+    /// Lets the request that is under way be answered; gives the words of all.
     ///
     /// # Panics
     /// When the client did not get an answer in time, or one that it could not expect.
-    pub fn stop(mut self) -> Vec<String> {
+    pub fn stop(mut self) -> Totals {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("it is stopped once");
         let requests = thread.join().expect("every request is answered");
-        (0..requests).flat_map(lines).collect()
+        totals_of((0..requests).flat_map(lines))
     }
 }
 

@@ -37,7 +37,7 @@ fn a_job_killed_at_every_crash_point_counts_each_file_once() {
         });
         job.crash(&format!("{point}:2"));
     }
-    job.finish(job.start(), (0..files).map(line)).unwrap();
+    job.finish(job.start(), &totals_of((0..files).map(line))).unwrap();
 }
 
 #[test]
@@ -59,7 +59,8 @@ fn a_job_killed_at_random_while_files_come_counts_each_once() {
         }
         assert!(run.kill().was_killed(), "kill {kill}, seed {seed}");
     }
-    job.finish(job.start(), (0..files).map(line)).unwrap_or_else(|text| panic!("seed {seed}: {text}"));
+    job.finish(job.start(), &totals_of((0..files).map(line)))
+        .unwrap_or_else(|text| panic!("seed {seed}: {text}"));
 }
 
 #[test]
