@@ -68,8 +68,14 @@ fn has(source: &str, name: &str) -> bool {
             let types = ["pub struct ", "pub enum ", "pub trait "];
             types.iter().any(|kind| after(kind)) || after("\n    ")
         }
-        _ => after("pub fn ") || after("pub ") || (name.starts_with("on_") && after("    fn ")),
+        _ => after("pub fn ") || after("pub ") || is_in_trait(source, name),
     }
+}
+
+/// Whether a public trait has a function of this name.
+fn is_in_trait(source: &str, name: &str) -> bool {
+    let mut bodies = source.split("pub trait ").skip(1).filter_map(|rest| rest.split("\n}").next());
+    bodies.any(|body| ["(", "<"].iter().any(|end| body.contains(&format!("    fn {name}{end}"))))
 }
 
 fn read(path: &Path, text: &mut String) {

@@ -4,7 +4,7 @@ fn asked(what: &str) -> bool {
     std::env::var("TIDEGATE_SABOTAGE").is_ok_and(|asked| asked == what)
 }
 
-/// Whether storing returns before the block is durable; the writer then waits for another one.
+/// Whether storing returns before the block is durable; the writer then keeps the newest block back.
 pub(crate) fn store_early() -> bool {
     asked("store_early")
 }

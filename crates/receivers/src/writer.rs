@@ -71,11 +71,11 @@ impl Writer {
                 close_open(&mut state);
             }
             #[cfg(feature = "sabotage")]
-            let waits = crate::sabotage::store_early() && state.queue.len() < 2 && !state.closing;
+            let held_back = usize::from(crate::sabotage::store_early() && !state.closing);
             #[cfg(not(feature = "sabotage"))]
-            let waits = false;
-            if !state.queue.is_empty() && !waits {
-                return Work::Write(group(&mut state, self.stream.settings.block_bytes_max));
+            let held_back = 0;
+            if state.queue.len() > held_back {
+                return Work::Write(group(&mut state, self.stream.settings.block_bytes_max, held_back));
             }
             if state.released > self.released {
                 return Work::Release(state.released);
@@ -121,10 +121,10 @@ impl Writer {
     }
 }
 
-/// What waits, up to the bound of a block.
-fn group(state: &mut State, bytes_max: usize) -> Group {
+/// What waits, but for the last `held_back` requests, up to the bound of a block.
+fn group(state: &mut State, bytes_max: usize, held_back: usize) -> Group {
     let mut group = Group { payload: Vec::new(), records: 0, marks: Vec::new(), ticket: 0 };
-    while let Some(Request { payload, .. }) = state.queue.front() {
+    while let Some(Request { payload, .. }) = state.queue.front().filter(|_| state.queue.len() > held_back) {
         if group.ticket > 0 && group.payload.len() + payload.bytes.len() > bytes_max {
             break;
         }

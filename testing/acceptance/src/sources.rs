@@ -152,7 +152,7 @@ impl SourceJob {
 /// A client that posts lines one request after the other, numbers them, and repeats each until it is answered.
 pub struct Client {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<u64>>,
+    thread: Option<JoinHandle<Result<u64, String>>>,
 }
 
 /// Lines in one request.
@@ -170,23 +170,26 @@ impl Client {
             let agent: ureq::Agent = config.build().into();
             let mut request = 0;
             while !stopped.load(Ordering::Relaxed) {
-                wait_for("an answer", || is_stored(&agent, &url, request).then_some(()));
+                wait_for("an answer", || is_stored(&agent, &url, request).transpose())?;
                 request += 1;
             }
-            request
+            Ok(request)
         };
         Client { stop, thread: Some(std::thread::spawn(post)) }
     }
 
     /// Lets the request that is under way be answered; gives the words of all.
     ///
+    /// # Errors
+    /// An answer that the client could not expect.
+    ///
     /// # Panics
-    /// When the client did not get an answer in time, or one that it could not expect.
-    pub fn stop(mut self) -> Totals {
+    /// When the client did not get an answer in time.
+    pub fn stop(mut self) -> Result<Totals, String> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("it is stopped once");
-        let requests = thread.join().expect("every request is answered");
-        totals_of((0..requests).flat_map(lines))
+        let requests = thread.join().expect("every request is answered")?;
+        Ok(totals_of((0..requests).flat_map(lines)))
     }
 }
 
@@ -194,18 +197,18 @@ fn lines(request: u64) -> impl Iterator<Item = String> {
     (0..LINES).map(move |line| format!("line-{line} request-{}", request % 500))
 }
 
-/// Posts a request, and says whether its lines are stored; false when that is not known.
-fn is_stored(agent: &ureq::Agent, url: &str, request: u64) -> bool {
+/// Posts a request: `None` when it is not known whether its lines are stored.
+fn is_stored(agent: &ureq::Agent, url: &str, request: u64) -> Result<Option<()>, String> {
     let body = lines(request).fold(String::new(), |body, line| body + &line + "\n");
     let post = agent.post(url).header("content-type", "text/plain");
     let post = post.header("tidegate-producer", "client").header("tidegate-sequence", request.to_string());
     match post.send(body) {
         // The job is down, or was killed before it could answer.
-        Err(_) => false,
+        Err(_) => Ok(None),
         Ok(answer) => match answer.status().as_u16() {
-            200 => true,
-            429 | 503 => false,
-            other => panic!("request {request} was answered with {other}"),
+            200 => Ok(Some(())),
+            429 | 503 => Ok(None),
+            other => Err(format!("request {request} was answered with {other}")),
         },
     }
 }
