@@ -132,8 +132,7 @@ fn a_page_is_read_as_it_is_meant() {
     assert_eq!(read[0], (vec!["A.getOrCreate(x)", "b"], vec!["x::get_or_create"], "`x::get_or_create`"));
     assert_eq!(read[1], (vec!["d"], vec![], "no"));
     assert_eq!(snake_case(last_name("A.getOrCreate(x)")), "get_or_create");
-    let source =
-        "pub fn map_with(\npub struct Rdd<T>\n    Now,\n    fn on_stop(\n    fn own(\n(\"spark.master\",";
+    let source = "pub fn map_with(\npub struct Rdd<T>\n    Now,\npub trait L {\n    fn on_stop(\n}\n    fn own(\n(\"spark.master\",";
     let names = ["map_with", "map", "Rdd", "Now", "No", "on_stop", "own", "spark.master", "spark.mast"];
     let found: Vec<_> = names.into_iter().filter(|name| has(source, name)).collect();
     assert_eq!(found, ["map_with", "Rdd", "Now", "on_stop", "spark.master"]);
