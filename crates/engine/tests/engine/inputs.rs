@@ -80,14 +80,17 @@ fn a_graceful_stop_goes_on_until_inputs_have_given_what_they_took() {
     script.advance(1);
     run(&script, 1);
     script.engine.stop(Stop::Gracefully);
+    let drained = || while script.aside() != Aside::Drain {};
+    // Before the clock moves: else the next batch may be planned before the job stops.
+    drained();
     for batch in [2, 3] {
         script.advance(1);
         run(&script, batch);
+        drained();
     }
     script.end().unwrap();
     assert_eq!(script.orders_left(), [Order::Over(1)], "nothing new is planned");
-    let drains = script.asides().into_iter().filter(|aside| *aside == Aside::Drain).count();
-    assert_eq!(drains, 3);
+    assert!(!script.asides().contains(&Aside::Drain));
 }
 
 #[test]

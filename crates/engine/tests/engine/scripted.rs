@@ -181,6 +181,11 @@ impl Script {
         self.committed.recv().unwrap()
     }
 
+    /// The next thing that an input is told beside its plans.
+    pub(crate) fn aside(&self) -> Aside {
+        self.asides.recv().unwrap()
+    }
+
     /// What inputs were told beside their plans so far.
     pub(crate) fn asides(&self) -> Vec<Aside> {
         self.asides.try_iter().collect()
