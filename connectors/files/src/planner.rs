@@ -69,8 +69,7 @@ impl FilePlanner {
         let rules = Rules { settle: planning.settle.unwrap_or(usual), forget_after: planning.forget_after };
         let (least, most) = POLL_INTERVAL;
         let interval = planning.poll_interval.unwrap_or(context.batch_interval.clamp(least, most));
-        let storage = context.storage.clone();
-        let ledger = storage.map(|storage| Ledger::of(&context.stream.0, storage));
+        let ledger = Ledger::of(context);
         if ledger.is_none() {
             log::warn!(
                 "input {}: without a checkpoint directory it is forgotten at a stop which files of {} were taken, and \

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use tidegate::core::{Error, Guarantee, Result};
-use tidegate::{Promise, Receiver, ReceiverHandle};
+use tidegate::{InputGuarantee, Receiver, ReceiverHandle};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -75,18 +75,18 @@ impl Receiver<String> for HttpReceiver {
         format!("{scheme}://{}{}", self.options.address, self.options.path)
     }
 
-    fn promise(&self, logged: bool) -> Promise {
+    fn promise(&self, logged: bool) -> InputGuarantee {
         match (logged, self.options.identity_required) {
-            (true, true) => Promise::new(
+            (true, true) => InputGuarantee::new(
                 Guarantee::ExactlyOnce,
                 "requests are answered when they are in the write-ahead log, and are known again by number or key",
             ),
-            (true, false) => Promise::new(
+            (true, false) => InputGuarantee::new(
                 Guarantee::AtLeastOnce,
                 "requests are answered when they are in the write-ahead log; exactly once for clients that number or key them, and a \
                  repeated request without either is there twice (identity_required() refuses such)",
             ),
-            (false, _) => Promise::new(
+            (false, _) => InputGuarantee::new(
                 Guarantee::AtMostOnce,
                 "what was answered and is in no committed batch is lost with the process; \
                  tidegate.receiver.write_ahead_log.enable keeps it",

@@ -7,7 +7,7 @@ use crate::record::KafkaRecord;
 use rdkafka::ClientConfig;
 use std::sync::Arc;
 use tidegate::core::{Error, Guarantee, Result};
-use tidegate::{Conf, DStream, Promise, Receiver, ReceiverHandle, StreamingContext};
+use tidegate::{Conf, DStream, InputGuarantee, Receiver, ReceiverHandle, StreamingContext};
 
 /// Bytes of records that are stored at once, at most; less where blocks are smaller.
 const BYTES_MAX: usize = 1024 * 1024;
@@ -157,15 +157,15 @@ impl Receiver<KafkaRecord> for KafkaReceiver {
         )
     }
 
-    fn promise(&self, logged: bool) -> Promise {
+    fn promise(&self, logged: bool) -> InputGuarantee {
         if logged {
             let why =
                 "a block is in the write-ahead log with its offsets before they are committed to the group";
-            Promise::new(Guarantee::ExactlyOnce, why)
+            InputGuarantee::new(Guarantee::ExactlyOnce, why)
         } else {
             let why = "offsets are committed before their records are in a batch, and what is in memory is lost by a crash; \
                        tidegate.receiver.write_ahead_log.enable makes it exactly once";
-            Promise::new(Guarantee::AtMostOnce, why)
+            InputGuarantee::new(Guarantee::AtMostOnce, why)
         }
     }
 

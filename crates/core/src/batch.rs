@@ -19,7 +19,7 @@ pub struct SourceRange {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub begins_anew: bool,
     /// What the source needs beside the positions to read the same again, or to see that it can't: the modification time and
-    /// identity of a file.
+    /// identity of a file, the id of a topic, the length of the batch that numbers at a rate are of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<String>,
 }

@@ -49,6 +49,24 @@ pub struct InputContext {
 }
 
 impl InputContext {
+    /// The folder of the input in the job's storage. What is no letter, digit, `_`, `-` or `.` in its name is `=` and two
+    /// hexadecimal digits there, and so is a `.` in front.
+    pub fn folder(&self) -> String {
+        let mut folder = "inputs/".to_owned();
+        for (place, byte) in self.stream.0.bytes().enumerate() {
+            // No name is only dots.
+            if byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || byte == b'.' && place > 0 {
+                folder.push(char::from(byte));
+            } else {
+                folder.push_str(&format!("={byte:02x}"));
+            }
+        }
+        if self.stream.0.is_empty() {
+            folder.push('=');
+        }
+        folder
+    }
+
     /// The input `stream` of a job without a storage, with batches of a second: for tests.
     pub fn new(stream: impl Into<StreamId>) -> InputContext {
         InputContext { stream: stream.into(), storage: None, batch_interval: Duration::from_secs(1) }
@@ -142,4 +160,20 @@ pub enum Progress {
     Waiting,
     /// Every range was read to its end.
     Done,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::is_storage_path;
+
+    #[test]
+    fn every_name_of_a_stream_is_a_folder_of_its_own() {
+        for (stream, expected) in
+            [("lines-1", "lines-1"), ("a/b=c d", "a=2fb=3dc=20d"), ("..", "=2e."), ("", "=")]
+        {
+            assert_eq!(InputContext::new(stream).folder(), format!("inputs/{expected}"));
+            assert!(is_storage_path(expected), "{expected}");
+        }
+    }
 }

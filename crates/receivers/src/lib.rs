@@ -28,7 +28,7 @@ mod writer;
 
 pub use handle::{Busy, ReceiverHandle};
 pub use marks::{Gaps, Marks, Position, Stored};
-pub use receiver::{Promise, Receiver};
+pub use receiver::Receiver;
 pub use settings::{LogPlace, ReceiverSettings};
 pub use source::ReceiverSource;
 pub use stream::StoredRecord;

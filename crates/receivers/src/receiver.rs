@@ -1,7 +1,7 @@
 //! What a receiver must do.
 
 use crate::ReceiverHandle;
-use tidegate_core::{Guarantee, Result};
+use tidegate_core::{InputGuarantee, Result};
 
 /// Gets records from an origin and stores them: Spark's `Receiver`.
 ///
@@ -14,7 +14,7 @@ pub trait Receiver<T>: Send + 'static {
     /// What becomes of records after a crash, with a write-ahead log (`logged`) and without. Say what is true of the origin: one
     /// that repeats what was not acknowledged and numbers what it sends is exactly-once with a log; one that forgets what it has sent
     /// is not.
-    fn promise(&self, logged: bool) -> Promise;
+    fn promise(&self, logged: bool) -> InputGuarantee;
 
     /// Begins to receive. Must not wait for records: what waits belongs on a thread that [`ReceiverHandle::spawn`] starts.
     ///
@@ -25,20 +25,4 @@ pub trait Receiver<T>: Send + 'static {
     /// Ends receiving: whatever makes the threads of this receiver return. After it the supervisor waits for them. A thread that looks
     /// at [`ReceiverHandle::is_stopped`] at least once a second needs nothing here.
     fn on_stop(&mut self) {}
-}
-
-/// What a receiver promises of a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Promise {
-    /// How often it is in a committed batch, seen from the origin.
-    pub guarantee: Guarantee,
-    /// Why; half a sentence.
-    pub why: String,
-}
-
-impl Promise {
-    /// Of `guarantee`, because of `why`.
-    pub fn new(guarantee: Guarantee, why: impl Into<String>) -> Promise {
-        Promise { guarantee, why: why.into() }
-    }
 }

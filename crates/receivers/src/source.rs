@@ -2,7 +2,7 @@
 
 use crate::log::{self, BlockLog, Found};
 use crate::marks::{Marks, Remembered};
-use crate::receiver::{Promise, Receiver};
+use crate::receiver::Receiver;
 use crate::settings::ReceiverSettings;
 use crate::stream::{StoredRecord, Stream};
 use crate::supervisor::Supervisor;
@@ -20,7 +20,7 @@ use tidegate_core::{
 pub struct ReceiverSource<T> {
     receiver: Mutex<Option<Box<dyn Receiver<T>>>>,
     describe: String,
-    promise: Promise,
+    promise: InputGuarantee,
     settings: ReceiverSettings,
     marks: Marks,
     stream: Mutex<Option<Arc<Stream>>>,
@@ -51,7 +51,7 @@ impl<T: StoredRecord> Source<T> for ReceiverSource<T> {
     }
 
     fn guarantee(&self) -> InputGuarantee {
-        InputGuarantee::new(self.promise.guarantee, self.promise.why.clone())
+        self.promise.clone()
     }
 
     fn planner(&self, context: &InputContext) -> Result<Box<dyn Planner>> {
@@ -63,7 +63,7 @@ impl<T: StoredRecord> Source<T> for ReceiverSource<T> {
         let (log, found) = match &storage {
             None => (None, Found { blocks: Vec::new(), remembered: Remembered::default(), next: None }),
             Some(storage) => {
-                let medium = log::medium(storage, &format!("inputs/{}/log", folder_of(&name)))?;
+                let medium = log::medium(storage, &format!("{}/log", context.folder()))?;
                 let (log, found) = BlockLog::open(medium, self.settings.segment_bytes)
                     .map_err(|e| e.context(format!("input {name}")))?;
                 (Some(log), found)
@@ -95,16 +95,9 @@ impl<T: StoredRecord> Source<T> for ReceiverSource<T> {
     }
 }
 
-/// A folder's name for a stream: letters, digits, `.`, `_` and `-` stay as they are.
-fn folder_of(stream: &str) -> String {
-    let mut folder = String::new();
-    for byte in stream.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => folder.push(byte as char),
-            _ => folder.push_str(&format!("={byte:02x}")),
-        }
-    }
-    folder
+/// Where a plan ends; `None` for one without ranges.
+fn end_of(plan: &SourcePlan) -> Option<u64> {
+    plan.ranges.iter().map(|range| range.until).max()
 }
 
 struct ReceiverPlanner<T> {
@@ -120,7 +113,7 @@ struct ReceiverPlanner<T> {
 
 impl<T: StoredRecord> Planner for ReceiverPlanner<T> {
     fn resume(&mut self, last: Option<&SourcePlan>) -> Result<()> {
-        let until = last.and_then(|last| last.ranges.iter().map(|range| range.until).max());
+        let until = last.and_then(end_of);
         let position = until.or(self.first_in_log()).unwrap_or(0);
         if let Some(ends) = self.log_ends
             && ends < position
@@ -145,7 +138,7 @@ impl<T: StoredRecord> Planner for ReceiverPlanner<T> {
     }
 
     fn planned(&mut self, plan: &SourcePlan) {
-        self.position = plan.ranges.iter().map(|range| range.until).fold(self.position, u64::max);
+        self.position = end_of(plan).unwrap_or(0).max(self.position);
     }
 
     fn limit_rate(&mut self, records_per_second: f64) {
@@ -160,13 +153,13 @@ impl<T: StoredRecord> Planner for ReceiverPlanner<T> {
     }
 
     fn committed(&mut self, _: &BatchPlan, plan: &SourcePlan) {
-        if let Some(until) = plan.ranges.iter().map(|range| range.until).max() {
+        if let Some(until) = end_of(plan) {
             self.stream.committed(until);
         }
     }
 
     fn released(&mut self, plan: &SourcePlan) {
-        if let Some(until) = plan.ranges.iter().map(|range| range.until).max() {
+        if let Some(until) = end_of(plan) {
             self.stream.released(until);
         }
     }

@@ -6,11 +6,11 @@ use std::sync::mpsc::{Receiver as Told, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidegate_core::{
-    BatchId, BatchPlan, BatchTime, Emit, Error, ErrorKind, Guarantee, InputContext, PartitionId, Planner,
-    Progress, Result, Source, SourcePlan, Storage,
+    BatchId, BatchPlan, BatchTime, Emit, Error, ErrorKind, Guarantee, InputContext, InputGuarantee,
+    PartitionId, Planner, Progress, Result, Source, SourcePlan, Storage,
 };
 use tidegate_receivers::{
-    LogPlace, Marks, Position, Promise, Receiver, ReceiverHandle, ReceiverSettings, ReceiverSource, Stored,
+    LogPlace, Marks, Position, Receiver, ReceiverHandle, ReceiverSettings, ReceiverSource, Stored,
 };
 use tidegate_storage::{FailingStorage, Fault, LocalStorage, MemoryStorage};
 
@@ -26,9 +26,9 @@ impl Receiver<u64> for Open {
         "a test".to_owned()
     }
 
-    fn promise(&self, logged: bool) -> Promise {
+    fn promise(&self, logged: bool) -> InputGuarantee {
         let guarantee = if logged { Guarantee::ExactlyOnce } else { Guarantee::AtMostOnce };
-        Promise::new(guarantee, "the test says so")
+        InputGuarantee::new(guarantee, "the test says so")
     }
 
     fn on_start(&mut self, handle: ReceiverHandle<u64>) -> Result<()> {
@@ -415,8 +415,8 @@ impl Receiver<u64> for Clings {
         "a test".to_owned()
     }
 
-    fn promise(&self, _: bool) -> Promise {
-        Promise::new(Guarantee::AtMostOnce, "the test says so")
+    fn promise(&self, _: bool) -> InputGuarantee {
+        InputGuarantee::new(Guarantee::AtMostOnce, "the test says so")
     }
 
     fn on_start(&mut self, handle: ReceiverHandle<u64>) -> Result<()> {

@@ -32,7 +32,7 @@ fn checksum(sequence: u64, payload: &[u8]) -> u32 {
 
 /// What stands at `at` in `bytes`.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// A whole frame; the next one begins at the end of the range.
     Frame {
         /// Its number in the log.
@@ -47,7 +47,7 @@ pub enum Found {
 }
 
 /// What stands at byte `at` of `bytes`, which must not lie behind their end.
-pub fn decode(bytes: &[u8], at: usize) -> Found {
+pub(crate) fn decode(bytes: &[u8], at: usize) -> Found {
     let rest = &bytes[at..];
     if rest.is_empty() {
         return Found::End;
@@ -67,11 +67,47 @@ pub fn decode(bytes: &[u8], at: usize) -> Found {
 
 /// Whether a whole frame begins anywhere after `at`: then what stands at `at` was not lost by a crash while appending,
 /// for nothing is appended behind a torn frame.
-pub fn frame_after(bytes: &[u8], at: usize) -> Option<usize> {
+pub(crate) fn frame_after(bytes: &[u8], at: usize) -> Option<usize> {
     let from = (at + 1).min(bytes.len());
     memchr::memmem::find_iter(&bytes[from..], &MAGIC)
         .map(|offset| from + offset)
         .find(|candidate| matches!(decode(bytes, *candidate), Found::Frame { .. }))
+}
+
+/// Where the whole frames of a log end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WholePart {
+    /// The byte behind the last of them. What follows is the torn tail of a crash.
+    pub end: usize,
+    /// The number of the next frame; `None` when there is none.
+    pub next_sequence: Option<u64>,
+}
+
+/// Gives the payload of each whole frame from byte `from` on to `each`, which says whether it can be right.
+///
+/// # Errors
+/// The byte at which there is damage that no crash leaves: a frame out of order, one that `each` refuses, or something that is no
+/// frame with whole frames behind it.
+pub fn walk(
+    bytes: &[u8],
+    from: usize,
+    mut each: impl FnMut(Range<usize>) -> bool,
+) -> Result<WholePart, usize> {
+    let mut part = WholePart { end: from, next_sequence: None };
+    loop {
+        match decode(bytes, part.end) {
+            Found::Frame { sequence, payload } if part.next_sequence.is_none_or(|next| next == sequence) => {
+                let end = payload.end;
+                if !each(payload) {
+                    return Err(part.end);
+                }
+                part = WholePart { end, next_sequence: Some(sequence + 1) };
+            }
+            Found::End => return Ok(part),
+            Found::Broken if frame_after(bytes, part.end).is_none() => return Ok(part),
+            Found::Broken | Found::Frame { .. } => return Err(part.end),
+        }
+    }
 }
 
 #[cfg(test)]

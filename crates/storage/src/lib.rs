@@ -21,6 +21,6 @@ pub use frame::{FRAME_HEAD_BYTES, PAYLOAD_BYTES_MAX};
 pub use local::LocalStorage;
 pub use local_files::LocalFiles;
 pub use lock::DirectoryLock;
-pub use log::{Log, LogLimits};
+pub use log::{Log, LogLimits, publish};
 pub use memory::MemoryStorage;
 pub use paths::{check_folder, check_path};

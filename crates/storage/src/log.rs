@@ -1,7 +1,7 @@
 //! An append-only log in numbered segment files. Each segment begins with a head frame that sums up all before it, and with
 //! the frames that are kept from it, so a reader needs the newest segment only.
 
-use crate::frame::{self, Found};
+use crate::frame::{self, WholePart};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -161,35 +161,40 @@ impl Log {
 
 /// The frames of a segment, where its whole part ends, and the next sequence number.
 fn read_frames(path: &Path, bytes: &[u8]) -> Result<(Vec<Vec<u8>>, usize, u64)> {
-    let (mut frames, mut at, mut expected) = (Vec::new(), HEADER.len(), None);
-    loop {
-        match frame::decode(bytes, at) {
-            Found::Frame { sequence, payload } if expected.is_none_or(|next| next == sequence) => {
-                at = payload.end;
-                expected = Some(sequence + 1);
-                frames.push(bytes[payload].to_vec());
-            }
-            Found::End => break,
-            Found::Broken if frame::frame_after(bytes, at).is_none() => break,
-            Found::Broken | Found::Frame { .. } => {
-                return Err(Error::data_lost(format!(
-                    "{}: corrupt at byte {at}, with whole records after it; this was no crash but damage to the file. Restore \
-                     the file from a copy, or move the directory away and start from what the outputs hold",
-                    path.display()
-                )));
-            }
-        }
-    }
-    match expected {
-        Some(next) => Ok((frames, at, next)),
+    let mut frames = Vec::new();
+    let whole = frame::walk(bytes, HEADER.len(), |payload| {
+        frames.push(bytes[payload].to_vec());
+        true
+    });
+    match whole {
+        Ok(WholePart { end, next_sequence: Some(next) }) => Ok((frames, end, next)),
         // A segment is published whole, head included.
-        None => {
-            Err(Error::data_lost(format!("{}: corrupt at byte {at}: the head is not whole", path.display())))
+        Ok(WholePart { end, next_sequence: None }) => {
+            Err(Error::data_lost(format!("{}: corrupt at byte {end}: the head is not whole", path.display())))
         }
+        Err(at) => Err(Error::data_lost(format!(
+            "{}: corrupt at byte {at}, with whole records after it; this was no crash but damage to the file. Restore \
+             the file from a copy, or move the directory away and start from what the outputs hold",
+            path.display()
+        ))),
     }
 }
 
-/// Writes a segment aside, syncs it, renames it and syncs the directory: it is there whole or not at all.
+/// Makes a file of `bytes` that is there whole or not at all: written aside as `*.new`, synced, renamed, its directory synced. Gives it
+/// open at its end.
+///
+/// # Errors
+/// As the file system gives them.
+pub fn publish(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let aside = path.with_extension("new");
+    fs::write(&aside, bytes)?;
+    let file = OpenOptions::new().append(true).open(&aside)?;
+    file.sync_all()?;
+    fs::rename(&aside, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(file)
+}
+
 fn publish_segment(
     directory: &Path,
     segment: u64,
@@ -197,20 +202,11 @@ fn publish_segment(
     frames: &[&[u8]],
 ) -> Result<(PathBuf, File, u64)> {
     let path = segment_path(directory, segment);
-    let aside = path.with_extension("new");
     let mut bytes = HEADER.to_vec();
     for (frame, sequence) in frames.iter().zip(sequence..) {
         frame::encode(sequence, frame, &mut bytes);
     }
-    let write = || -> io::Result<File> {
-        fs::write(&aside, &bytes)?;
-        let file = OpenOptions::new().append(true).open(&aside)?;
-        file.sync_all()?;
-        fs::rename(&aside, &path)?;
-        File::open(directory)?.sync_all()?;
-        Ok(file)
-    };
-    let file = write().map_err(|e| unwritable(&path, e))?;
+    let file = publish(&path, &bytes).map_err(|e| unwritable(&path, e))?;
     Ok((path, file, bytes.len() as u64))
 }
 

@@ -90,7 +90,7 @@ pub use tidegate_engine::{
     BatchInfo, CheckpointInfo, Clock, ManualClock, StageTimes, Stop, StreamingListener, SystemClock,
     checkpoints,
 };
-pub use tidegate_receivers::{Busy, Gaps, Position, Promise, Receiver, ReceiverHandle, Stored};
+pub use tidegate_receivers::{Busy, Gaps, Position, Receiver, ReceiverHandle, Stored};
 
 /// The programs of the page for whoever writes a receiver compile.
 #[cfg(doctest)]

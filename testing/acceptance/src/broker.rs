@@ -8,12 +8,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use std::collections::BTreeMap;
-use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
 use tidegate_servers::lines::PARTITIONS;
-use tidegate_servers::load;
+use tidegate_servers::load::{self, block_on};
 
 /// A name that no other test uses.
 pub fn new_name(what: &str) -> String {
@@ -152,22 +149,4 @@ fn config(brokers: &str) -> ClientConfig {
 
 fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
     config(brokers).create().expect("an admin client can be made")
-}
-
-/// Waits for one future on this thread: the admin client answers by future only.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
 }

@@ -274,8 +274,8 @@ fn wait_until(
     Ok(())
 }
 
-/// Waits for one future on this thread: the admin client answers by future only, and one call needs no runtime.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+/// Waits for a future on this thread: the admin client answers by future only, and one call needs no runtime.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

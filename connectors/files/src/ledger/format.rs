@@ -102,20 +102,6 @@ pub(super) fn read<T: Record>(bytes: &[u8]) -> Result<T, String> {
     serde_json::from_str(value).map_err(|e| format!("no {}, though its checksum matches ({e})", T::NAME))
 }
 
-/// The name of a stream as that of a folder in a storage: what is not allowed there is `=` and two hexadecimal digits.
-pub(super) fn folder_name(stream: &str) -> String {
-    let mut name = String::with_capacity(stream.len());
-    for (place, byte) in stream.bytes().enumerate() {
-        // No name is only dots.
-        if byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || byte == b'.' && place > 0 {
-            name.push(char::from(byte));
-        } else {
-            name.push_str(&format!("={byte:02x}"));
-        }
-    }
-    if name.is_empty() { "=".to_owned() } else { name }
-}
-
 /// Files as arrays of path, length, time and identity: there are many of them.
 mod rows {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -144,7 +130,6 @@ mod rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_core::is_storage_path;
 
     fn snapshot() -> Snapshot {
         let file = |path: &str| UserFile {
@@ -195,16 +180,6 @@ mod tests {
             "+0000000000000000001.json",
         ] {
             assert_eq!(Name::parse(name), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn every_name_of_a_stream_is_a_folder_of_its_own() {
-        for (stream, expected) in
-            [("lines-1", "lines-1"), ("a/b=c d", "a=2fb=3dc=20d"), ("..", "=2e."), ("", "=")]
-        {
-            assert_eq!(folder_name(stream), expected);
-            assert!(is_storage_path(expected), "{expected}");
         }
     }
 }

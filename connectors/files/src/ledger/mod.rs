@@ -14,7 +14,7 @@ use crate::pool::Taken;
 use format::{Increment, Name, Snapshot};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use tidegate_core::{Error, Result, Storage, UserFile};
+use tidegate_core::{Error, InputContext, Result, Storage, UserFile};
 
 /// Increments after a snapshot before there is another, at least; and at most, however large a snapshot is.
 const INCREMENTS: (u64, u64) = (128, 1024);
@@ -45,9 +45,10 @@ pub(crate) struct Held {
 }
 
 impl Ledger {
-    /// The ledger of the input `stream`.
-    pub(crate) fn of(stream: &str, storage: Arc<dyn Storage>) -> Ledger {
-        Ledger { storage, folder: format!("inputs/{}/ledger", format::folder_name(stream)) }
+    /// The ledger of the input of `context`; none where the job has no storage.
+    pub(crate) fn of(context: &InputContext) -> Option<Ledger> {
+        let storage = context.storage.clone()?;
+        Some(Ledger { storage, folder: format!("{}/ledger", context.folder()) })
     }
 
     pub(crate) fn describe(&self) -> String {
@@ -207,7 +208,11 @@ mod tests {
 
     fn ledger() -> (MemoryStorage, Ledger) {
         let storage = MemoryStorage::new();
-        (storage.clone(), Ledger::of("files", Arc::new(storage)))
+        {
+            let context =
+                InputContext { storage: Some(Arc::new(storage.clone())), ..InputContext::new("files") };
+            (storage, Ledger::of(&context).unwrap())
+        }
     }
 
     fn numbers(held: &Held) -> Vec<u64> {

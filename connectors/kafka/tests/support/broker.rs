@@ -5,11 +5,9 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::Producer;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 use tidegate_kafka::ConsumerStrategy;
+use tidegate_servers::load::block_on;
 
 /// How often new partitions are looked for.
 pub(crate) const SOON: Duration = Duration::from_millis(50);
@@ -78,22 +76,5 @@ impl Broker {
         let writer = Writer::with(&self.at, &[("transactional.id", id)]);
         writer.0.init_transactions(PATIENCE).unwrap();
         writer
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use tidegate_core::{Error, Result, crash_point};
-use tidegate_storage::DirectoryLock;
+use tidegate_storage::{DirectoryLock, publish};
 
 pub(crate) struct DiskMedium {
     directory: PathBuf,
@@ -69,16 +69,7 @@ impl Medium for DiskMedium {
 
     fn begin(&self, segment: u64, bytes: &[u8]) -> Result<()> {
         let path = self.path(segment);
-        let aside = path.with_extension("new");
-        let write = || -> io::Result<File> {
-            fs::write(&aside, bytes)?;
-            let file = OpenOptions::new().append(true).open(&aside)?;
-            file.sync_all()?;
-            fs::rename(&aside, &path)?;
-            File::open(&self.directory)?.sync_all()?;
-            Ok(file)
-        };
-        let file = write().map_err(|e| failed(&path, "can't be written", e))?;
+        let file = publish(&path, bytes).map_err(|e| failed(&path, "can't be written", e))?;
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((path, file));
         Ok(())
     }

@@ -3,8 +3,9 @@
 use super::LoggedBlock;
 use crate::marks::{Mark, Remembered};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use tidegate_core::{Error, Result};
-use tidegate_storage::frame::{self, Found};
+use tidegate_storage::frame;
 
 const HEADER: [u8; 16] = *b"TIDEGATE WAL 01\n";
 /// Marks in one frame at most.
@@ -142,22 +143,10 @@ fn walk(
             "{place}: no write-ahead log of this version of Tidegate (its first bytes are not \"TIDEGATE WAL 01\")"
         )));
     }
-    let (mut at, mut expected) = (HEADER.len(), None);
-    loop {
-        match frame::decode(bytes, at) {
-            Found::Frame { sequence, payload } if expected.is_none_or(|next| next == sequence) => {
-                let end = payload.end;
-                let (entry, records) =
-                    postcard::take_from_bytes(&bytes[payload]).map_err(|_| damage(place, at))?;
-                if !each(entry, records, end) {
-                    return Err(damage(place, at));
-                }
-                (at, expected) = (end, Some(sequence + 1));
-            }
-            Found::End => break,
-            Found::Broken if frame::frame_after(bytes, at).is_none() => break,
-            Found::Broken | Found::Frame { .. } => return Err(damage(place, at)),
-        }
-    }
-    Ok((at, expected.unwrap_or(0)))
+    let entry = |payload: Range<usize>| {
+        let end = payload.end;
+        postcard::take_from_bytes(&bytes[payload]).is_ok_and(|(entry, records)| each(entry, records, end))
+    };
+    let whole = frame::walk(bytes, HEADER.len(), entry).map_err(|at| damage(place, at))?;
+    Ok((whole.end, whole.next_sequence.unwrap_or(0)))
 }

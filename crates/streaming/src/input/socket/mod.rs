@@ -16,8 +16,8 @@ use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tidegate_core::Guarantee;
-use tidegate_receivers::{Promise, Receiver, ReceiverHandle};
+use tidegate_core::{Guarantee, InputGuarantee};
+use tidegate_receivers::{Receiver, ReceiverHandle};
 
 /// For each address of the server; the longest that a stop waits for a server that does not answer.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
@@ -182,10 +182,10 @@ impl<T: ExchangeData> Receiver<T> for SocketReceiver<T> {
         format!("socket {}:{}", self.host, self.port)
     }
 
-    fn promise(&self, logged: bool) -> Promise {
+    fn promise(&self, logged: bool) -> InputGuarantee {
         let why = "a socket repeats nothing: what was sent and is not stored when the process ends, or was sent while it was away, is \
                    lost";
-        Promise::new(
+        InputGuarantee::new(
             Guarantee::AtMostOnce,
             match logged {
                 true => why.to_owned(),
@@ -297,7 +297,7 @@ mod tests {
         let decode: Arc<Decode<String>> = Arc::new(|reader| Box::new(std::io::BufRead::lines(reader)));
         let receiver = SocketReceiver { host: "localhost".to_owned(), port: 1, decode };
         for logged in [true, false] {
-            let Promise { guarantee, why } = receiver.promise(logged);
+            let InputGuarantee { guarantee, why } = receiver.promise(logged);
             assert_eq!(guarantee, Guarantee::AtMostOnce);
             assert!(why.contains("a socket repeats nothing"), "{why}");
             assert_eq!(why.contains("write_ahead_log.enable"), !logged, "{why}");
