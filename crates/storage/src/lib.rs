@@ -8,6 +8,7 @@
 
 pub mod conformance;
 mod failing;
+mod failure;
 pub mod frame;
 mod local;
 mod local_files;

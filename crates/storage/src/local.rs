@@ -5,6 +5,7 @@
 //! is ever listed. What a crash leaves there is removed when the directory is opened the next time; a lock on each file
 //! tells a writer at work from a dead one.
 
+use crate::failure;
 use crate::paths::{check_folder, check_path};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
@@ -276,12 +277,9 @@ fn failed(file: &Path, what: &str, e: io::Error) -> Error {
         | ErrorKind::AlreadyExists => {
             "; there is a file where a folder is needed, or the other way round: move it away"
         }
-        ErrorKind::StaleNetworkFileHandle | ErrorKind::TimedOut | ErrorKind::NetworkDown => {
-            return Error::retry(format!("{}: {what}", file.display())).because(e);
-        }
         _ => "",
     };
-    Error::reconfigure(format!("{}: {what}{help}", file.display())).because(e)
+    failure::of(file, what, help, e)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A user's files in a directory of this machine: read, never written.
 
+use crate::failure;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};
@@ -146,12 +147,9 @@ fn failed(file: &Path, what: &str, e: io::Error) -> Error {
         ErrorKind::NotFound => "; make it, or name another (is its file system mounted?)",
         ErrorKind::NotADirectory => "; a folder is wanted there, and it is none",
         ErrorKind::PermissionDenied => "; give this user the right to read there",
-        ErrorKind::StaleNetworkFileHandle | ErrorKind::TimedOut | ErrorKind::NetworkDown => {
-            return Error::retry(format!("{}: {what}", file.display())).because(e);
-        }
         _ => "",
     };
-    Error::reconfigure(format!("{}: {what}{help}", file.display())).because(e)
+    failure::of(file, what, help, e)
 }
 
 #[cfg(test)]
