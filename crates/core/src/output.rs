@@ -63,6 +63,12 @@ pub trait Writer<T> {
     /// # Errors
     /// `Retry`: it is not known whether the batch is in; the output is opened again and says.
     fn commit(&mut self, batch: &Batch) -> Result<()>;
+
+    /// The batch, of which some rows were written or all are prepared, is not going to be committed by this writer: takes away
+    /// what it staged, as far as that can be done now. Called at the orderly end of an epoch, right before the writer is dropped.
+    /// After a commit that failed it is not known whether the batch is in: nothing that may be seen is taken away. A writer that
+    /// crashed is not asked at all, so what is staged must be found by [`Output::open`] too.
+    fn abort(&mut self) {}
 }
 
 /// What an output does with a batch that is run again.
@@ -70,6 +76,10 @@ pub trait Writer<T> {
 pub enum Delivery {
     /// It remembers what it holds, in the same transaction as the data: each batch is in it once.
     ExactlyOnce,
+    /// It does not remember, and need not: a batch that is run again is written under the same names (of files, keys,
+    /// documents), in the place of what it wrote before, and never over what a later batch wrote. What is seen in the end is
+    /// each batch once.
+    Idempotent,
     /// It does not remember: after a crash the last batch may be seen twice.
     AtLeastOnce,
 }

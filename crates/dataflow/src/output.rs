@@ -139,7 +139,14 @@ struct Desk<'a, T> {
 }
 
 impl<T: Data> Desk<'_, T> {
+    /// Works until the epoch ends, and then takes back what is not committed.
     fn run(&mut self) -> Result<()> {
+        let done = self.work();
+        self.writer.abort();
+        done
+    }
+
+    fn work(&mut self) -> Result<()> {
         let mut seen = BTreeSet::new();
         loop {
             let mail = select_biased! {

@@ -335,7 +335,7 @@ fn holds_what_was_committed(journal: &Journaled, output: &Remembered) -> Result<
     let Some(Some(committed)) = journal.outputs.get(&output.id) else { return Ok(()) };
     let missing =
         output.held.partitions.is_empty() || output.held.partitions.values().any(|held| held < committed);
-    if output.delivery == Delivery::AtLeastOnce || !missing {
+    if output.delivery != Delivery::ExactlyOnce || !missing {
         return Ok(());
     }
     let held = output

@@ -177,6 +177,10 @@ fn of_output(id: &OutputId, describe: &str, delivery: Delivery) -> Link {
             PathPromise::ExactlyOnce,
             "it remembers which batches it holds, in one transaction with their data, and leaves them out",
         ),
+        Delivery::Idempotent => (
+            PathPromise::ExactlyOnce,
+            "a batch that is run again writes the same things under the same names, in the place of what is there",
+        ),
         Delivery::AtLeastOnce => (
             PathPromise::AtLeastOnce,
             "it does not remember batches: after a crash it may be given the last ones again, under the same numbers",
