@@ -7,6 +7,7 @@
 //! assert_eq!(lengths, [vec![3, 4], vec![]]);
 //! ```
 
+pub mod outputs;
 pub mod receivers;
 
 use crate::{
@@ -331,6 +332,8 @@ pub struct MemoryOutput<T> {
 
 struct Memory<T> {
     job: Option<JobId>,
+    /// How often it was opened: writers of before can commit nothing.
+    epoch: u64,
     newest: Option<BatchPlan>,
     held: BTreeMap<PartitionId, BatchId>,
     rows: BTreeMap<(BatchId, PartitionId), Vec<T>>,
@@ -351,7 +354,7 @@ impl<T: Data> Default for MemoryOutput<T> {
 impl<T: Data> MemoryOutput<T> {
     /// An empty output.
     pub fn new() -> Self {
-        let memory = Memory { job: None, newest: None, held: BTreeMap::new(), rows: BTreeMap::new() };
+        let memory = Memory { job: None, epoch: 0, newest: None, held: BTreeMap::new(), rows: BTreeMap::new() };
         MemoryOutput { shared: Arc::new(Mutex::new(memory)) }
     }
 
@@ -385,6 +388,7 @@ impl<T: Data> Output<T> for MemoryOutput<T> {
 
     fn open(&self, context: &OutputContext) -> Result<Held> {
         let mut memory = self.lock();
+        memory.epoch += 1;
         if memory.newest.is_none() {
             memory.job = Some(context.job.clone().unwrap_or_else(|| context.new_job.clone()));
         }
@@ -392,12 +396,14 @@ impl<T: Data> Output<T> for MemoryOutput<T> {
     }
 
     fn writer(&self, _: &Seat) -> Result<Box<dyn Writer<T>>> {
-        Ok(Box::new(MemoryWriter { output: self.clone(), staged: BTreeMap::new() }))
+        let epoch = self.lock().epoch;
+        Ok(Box::new(MemoryWriter { output: self.clone(), epoch, staged: BTreeMap::new() }))
     }
 }
 
 struct MemoryWriter<T> {
     output: MemoryOutput<T>,
+    epoch: u64,
     staged: BTreeMap<PartitionId, Vec<T>>,
 }
 
@@ -416,6 +422,9 @@ impl<T: Data> Writer<T> for MemoryWriter<T> {
 
     fn commit(&mut self, batch: &Batch) -> Result<()> {
         let mut memory = self.output.lock();
+        if memory.epoch != self.epoch {
+            return Err(Error::retry("the output was opened again: this writer is of an earlier epoch"));
+        }
         if self.staged.is_empty() {
             // No dataset: the batch is remembered all the same, in all partitions there are.
             memory.held.entry(PartitionId(0)).or_insert(batch.id());

@@ -9,6 +9,7 @@ mod failures;
 mod graphs;
 mod guarantees;
 mod operators;
+mod output_contract;
 mod rdd_failures;
 mod rdds;
 mod refusals;
