@@ -77,6 +77,10 @@ impl Storage for Dying {
         self.dies(path, &[])?;
         self.inner.delete(path)
     }
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.dies(to, &[])?;
+        self.inner.rename(from, to)
+    }
 }
 
 #[derive(Default)]

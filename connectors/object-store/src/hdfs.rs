@@ -1,8 +1,8 @@
 //! Objects as files of HDFS.
 //!
-//! A file is written in the folder `~aside` (whose name no object can have), synced by its DataNodes, closed, and renamed
+//! A file is written in the folder `_~aside` (whose name no object can have), synced by its DataNodes, closed, and renamed
 //! into place, which the NameNode does as one step: over what is there for `put`, and not if something is there for
-//! `put_new`. What a crash leaves in `~aside` is removed by whoever opens the folder a day later.
+//! `put_new`. What a crash leaves in `_~aside` is removed by whoever opens the folder a day later.
 //!
 //! The client is `hdfs-native` itself and not its `object_store` face, which can't sync, leaves the files of those who lost a
 //! race among the objects, and reads a file that is replaced meanwhile in two pieces that do not fit.
@@ -20,10 +20,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidegate_core::{Error, Result, Storage, StoredObject, is_storage_path};
-use tidegate_storage::{check_folder, check_path};
+use tidegate_storage::{check_folder, check_path, check_rename, nothing_to_rename};
 use uuid::Uuid;
 
-const ASIDE: &str = "~aside";
+const ASIDE: &str = "_~aside";
 const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a call is begun again that others got in the way of.
 const TRIES: usize = 16;
@@ -244,6 +244,36 @@ impl Folder {
             return Ok(());
         }
         self.client.delete(&file, false).await?;
+        self.left(path).await;
+        Ok(())
+    }
+
+    /// Renames an object over one that may be there. `false` when there was nothing to rename, and it was not done before either.
+    async fn rename(&self, from: &str, to: &str) -> Result<bool, HdfsError> {
+        let (old, new) = (self.file(from), self.file(to));
+        for _ in 0..TRIES {
+            // Each time: a call that the client sent again meets its own work.
+            if self.status(&old).await?.is_none_or(|status| status.isdir) {
+                return Ok(self.status(&new).await?.is_some_and(|status| !status.isdir));
+            }
+            match self.client.rename(&old, &new, true).await {
+                Ok(()) => {
+                    self.left(from).await;
+                    return Ok(true);
+                }
+                // The folder is missing, or was removed with the last object in it.
+                Err(e) if is_missing(&e) => {
+                    let folder = new.rsplit_once('/').map_or("/", |(folder, _)| folder);
+                    self.client.mkdirs(folder, 0o755, true).await?;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Err(HdfsError::OperationFailed(format!("its folder was taken away {TRIES} times")))
+    }
+
+    /// Removes the folders that an object has left empty.
+    async fn left(&self, path: &str) {
         let mut above = path;
         while let Some((folder, _)) = above.rsplit_once('/') {
             // It fails at the first that is not empty, which is the usual end.
@@ -252,7 +282,6 @@ impl Folder {
             }
             above = folder;
         }
-        Ok(())
     }
 }
 
@@ -327,6 +356,20 @@ impl Storage for HdfsStorage {
     fn delete(&self, path: &str) -> Result<()> {
         check_path(path)?;
         self.delete_at(path)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        check_rename(from, to)?;
+        let (folder, old, new) = (self.folder.clone(), from.to_owned(), to.to_owned());
+        self.blocking.run(&self.folder.place(to), ANSWER_LIMIT, async move {
+            match folder.rename(&old, &new).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(nothing_to_rename(&old, &new).context(&folder.url)),
+                Err(e) => {
+                    Err(failed(&folder.place(&new), &format!("can't be made of {old} by renaming it"), e))
+                }
+            }
+        })
     }
 }
 

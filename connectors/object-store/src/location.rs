@@ -51,7 +51,7 @@ impl Location {
     pub(crate) fn parse(url: &str) -> Result<Location> {
         let location = Location::parse_folder(url)?;
         match &location {
-            Location::Remote { root, .. } if !root.is_empty() && !is_storage_path(root) => {
+            Location::Remote { root, .. } if !root.is_empty() && !is_plain(root) => {
                 Err(Error::reconfigure(format!(
                     "{url}: the folder must be names of letters, digits and \"._-=\" joined by single slashes"
                 )))
@@ -88,6 +88,11 @@ impl Location {
         };
         remote(store, scheme, rest)
     }
+}
+
+/// A `%` is refused: whether a URL that holds one names what is escaped, or the `%`, nobody could tell.
+fn is_plain(root: &str) -> bool {
+    is_storage_path(root) && !root.contains('%')
 }
 
 fn remote(store: Store, scheme: &str, rest: &str) -> Result<Location> {
@@ -164,7 +169,9 @@ mod tests {
             root: "in coming/ä?#%".to_owned(),
         };
         assert_eq!(Location::parse_folder("s3://b/in coming/ä?#%/").unwrap(), expected);
-        assert!(refusal("s3://b/in coming").contains("letters, digits"));
+        for url in ["s3://b/in coming", "s3://b/in%20coming"] {
+            assert!(refusal(url).contains("letters, digits"), "{}", refusal(url));
+        }
         assert!(Location::parse_folder("s3://b/a/../c").is_err());
     }
 

@@ -27,7 +27,7 @@ pub(crate) trait Probed: Sync {
 pub(crate) fn is_exclusive(store: &dyn Probed) -> Result<bool> {
     let mut exclusive = true;
     for _ in 0..ROUNDS {
-        let name = format!("~probe/{}", Uuid::new_v4());
+        let name = format!("_~probe/{}", Uuid::new_v4());
         let won = race(store, &name)?;
         let again = store.put_new_probe(&name, b"late".to_vec())?;
         store.delete_probe(&name)?;

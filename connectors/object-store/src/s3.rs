@@ -15,8 +15,8 @@ use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path as Key;
 use object_store::{
-    Attribute, Attributes, BackoffConfig, ClientConfigKey, ClientOptions, Error as StoreError, GetOptions,
-    ObjectStore, PutMode, PutOptions, RetryConfig,
+    Attribute, Attributes, BackoffConfig, ClientConfigKey, ClientOptions, CopyOptions, Error as StoreError,
+    GetOptions, ObjectStore, PutMode, PutOptions, RetryConfig,
 };
 use std::collections::BTreeMap;
 use std::env;
@@ -24,7 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_core::{Error, Result, Storage, StoredObject, is_storage_path};
-use tidegate_storage::{check_folder, check_path};
+use tidegate_storage::{check_folder, check_path, check_rename, nothing_to_rename};
 use uuid::Uuid;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -98,11 +98,16 @@ impl S3Storage {
     }
 
     fn is_there(&self, path: &str) -> Result<bool> {
+        Ok(self.length(path)?.is_some())
+    }
+
+    /// The length of the object, if there is one.
+    fn length(&self, path: &str) -> Result<Option<u64>> {
         let (client, key, place) = (self.client.clone(), self.key(path), self.place(path));
         self.blocking.run(&self.place(path), ANSWER_LIMIT, async move {
             match client.get_opts(&key, GetOptions::new().with_head(true)).await {
-                Ok(_) => Ok(true),
-                Err(StoreError::NotFound { .. }) => Ok(false),
+                Ok(there) => Ok(Some(there.meta.size)),
+                Err(e) if is_no_object(&e) => Ok(None),
                 Err(e) => Err(failed(&place, "can't be looked at", e)),
             }
         })
@@ -206,6 +211,20 @@ impl Storage for S3Storage {
     fn delete(&self, path: &str) -> Result<()> {
         check_path(path)?;
         self.delete_at(path)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        check_rename(from, to)?;
+        let nothing = || nothing_to_rename(from, to).context(self.place(""));
+        let Some(length) = self.length(from)? else {
+            return if self.is_there(to)? { Ok(()) } else { Err(nothing()) };
+        };
+        let (client, old, new) = (self.client.clone(), self.key(from), self.key(to));
+        let (place, what) = (self.place(to), format!("can't be made of {from} by copying it"));
+        self.blocking.run(&self.place(to), limit(length), async move {
+            client.copy_opts(&old, &new, CopyOptions::new()).await.map_err(|e| failed(&place, &what, e))
+        })?;
+        self.delete_at(from)
     }
 }
 

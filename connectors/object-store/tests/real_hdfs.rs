@@ -39,7 +39,7 @@ fn hdfs_shows_nothing_of_a_writer_that_died() {
     let left = std::cell::Cell::new(0);
     conformance::an_aborted_write_is_not_seen(&*storage, "here", |_| {
         left.set(left.get() + 1);
-        let aside = format!("/{folder}/~aside/{}", left.get());
+        let aside = format!("/{folder}/_~aside/{}", left.get());
         runtime.block_on(async {
             let mut writer = client.create(&aside, WriteOptions::default()).await.unwrap();
             writer.write_bytes(b"half".to_vec().into()).await.unwrap();
@@ -56,7 +56,7 @@ fn hdfs_clears_away_what_was_left_a_day_ago_and_nothing_younger() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let client =
         ClientBuilder::new().with_url(&server).with_io_runtime(runtime.handle().clone()).build().unwrap();
-    let aside = format!("/{folder}/~aside");
+    let aside = format!("/{folder}/_~aside");
     runtime.block_on(async {
         for name in ["old", "young"] {
             client

@@ -6,8 +6,8 @@ use std::path::Path;
 
 /// A place that checkpoints live in: a local directory, memory, HDFS, an S3-compatible store, Alluxio.
 ///
-/// A path is one or more names joined by `/`; a name is made of ASCII letters, digits, `.`, `_`, `-` and `=`, and neither is
-/// `.` nor `..`. Everything is relative to the storage's own root. Calls block; an implementation retries what its client
+/// A path is one or more names joined by `/`; a name is made of ASCII letters, digits, `.`, `_`, `-`, `=` and `%` (which stands for
+/// itself: no store decodes it), and neither is `.` nor `..`. Everything is relative to the storage's own root. Calls block; an implementation retries what its client
 /// library retries, and gives the rest as [`Retry`](crate::ErrorKind::Retry) when the outer system is away and
 /// [`Reconfigure`](crate::ErrorKind::Reconfigure) when it refuses (no such bucket, no permission, disk full).
 ///
@@ -53,6 +53,18 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// `Retry` or `Reconfigure`, naming the object.
     fn delete(&self, path: &str) -> Result<()>;
 
+    /// Gives the object at `from` the path `to`, in the place of one that is there. Durable on return. A reader of `to` sees what was
+    /// there before or the whole of this object. Where only `to` is there it was done before, which is no error: so it may be called
+    /// again after an error, for as long as nobody else writes either path.
+    ///
+    /// Whether both are there for a moment depends on the store: in S3 it is a copy, after which `from` is removed; elsewhere it is one
+    /// step.
+    ///
+    /// # Errors
+    /// `DataLost` when there is neither; `Bug` when the paths are the same. Else as [`put`](Storage::put): it is not known whether it was
+    /// done.
+    fn rename(&self, from: &str, to: &str) -> Result<()>;
+
     /// The directory it is, where it is one of this machine: then the journal of batches is a log that is appended to, instead
     /// of one object a batch.
     fn local_directory(&self) -> Option<&Path> {
@@ -73,7 +85,7 @@ pub struct StoredObject {
 pub fn is_storage_path(path: &str) -> bool {
     let name = |name: &str| {
         !matches!(name, "" | "." | "..")
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-=".contains(&byte))
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-=%".contains(&byte))
     };
     path.split('/').all(name)
 }
@@ -84,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_path_can_leave_the_root_in_no_way() {
-        for good in ["a", "a/b.json", "state/totals/000-1_2.parquet", "p=1/x"] {
+        for good in ["a", "a/b.json", "state/totals/000-1_2.parquet", "p=1/x", "day=2026%2F11/x"] {
             assert!(is_storage_path(good), "{good}");
         }
         for bad in ["", "/a", "a/", "a//b", "../a", "a/./b", "a b", "a\\b", "a\0b", "ä"] {

@@ -23,7 +23,7 @@ type Test = fn(&dyn Storage, &str);
 /// # Panics
 /// With the promise that is broken.
 pub fn all(storage: &dyn Storage, folder: &str) {
-    let tests: [(&str, Test); 9] = [
+    let tests: [(&str, Test); 12] = [
         ("put", what_is_put_is_read_whole),
         ("replace", a_put_takes_the_place_of_what_is_there),
         ("put_new", a_second_put_new_is_refused_and_changes_nothing),
@@ -31,6 +31,9 @@ pub fn all(storage: &dyn Storage, folder: &str) {
         ("torn", a_reader_sees_the_old_object_or_the_new_one),
         ("list", a_listing_is_all_below_the_folder_by_path),
         ("delete", a_deleted_object_is_gone),
+        ("rename", a_renamed_object_is_whole_and_in_its_new_place_alone),
+        ("again", a_rename_that_was_done_is_no_error_and_one_of_nothing_is),
+        ("percent", a_percent_sign_stands_for_itself),
         ("missing", what_is_not_there_is_no_error),
         ("paths", a_bad_path_is_refused_as_a_bug),
     ];
@@ -221,6 +224,84 @@ pub fn a_deleted_object_is_gone(storage: &dyn Storage, folder: &str) {
     ok(storage.delete(&stays), "delete", &stays);
 }
 
+/// A renamed object is byte for byte what it was, empty or large, in the place of what was there; its old path has nothing, and those
+/// beside it stay.
+///
+/// # Panics
+/// With the promise that is broken.
+pub fn a_renamed_object_is_whole_and_in_its_new_place_alone(storage: &dyn Storage, folder: &str) {
+    let (from, to) = (format!("{folder}/_hidden/a/x"), format!("{folder}/day=1/x"));
+    let (beside, other) = (format!("{folder}/_hidden/a/x.json"), format!("{folder}/day=1/x-2"));
+    for path in [&beside, &other] {
+        ok(storage.put(path, patterned(10, 9)), "put", path);
+    }
+    for (seed, length) in [(1, 0), (2, 1_000), (3, LARGE), (4, 10)] {
+        // The first has nothing in its place, the others what was renamed before.
+        let bytes = patterned(length, seed);
+        ok(storage.put(&from, bytes.clone()), "put", &from);
+        ok(storage.rename(&from, &to), "rename", &from);
+        is_stored(storage, &to, &bytes);
+        assert_eq!(ok(storage.get(&from), "get", &from), None, "{from}: still there after a rename");
+        lists(storage, folder, &[(&beside, 10), (&to, length), (&other, 10)]);
+    }
+    ok(storage.rename(&beside, &from), "rename", &beside);
+    lists(storage, &format!("{folder}/_hidden"), &[(&from, 10)]);
+    for path in [&from, &to, &other] {
+        ok(storage.delete(path), "delete", path);
+    }
+    lists(storage, folder, &[]);
+}
+
+/// Where only the new path has an object it was renamed before, which is no error; where neither has, it is lost. A folder is no object.
+///
+/// # Panics
+/// With the promise that is broken.
+pub fn a_rename_that_was_done_is_no_error_and_one_of_nothing_is(storage: &dyn Storage, folder: &str) {
+    let (from, to) = (format!("{folder}/a/x"), format!("{folder}/b/c/x"));
+    ok(storage.put(&from, b"x".to_vec()), "put", &from);
+    for _ in 0..3 {
+        ok(storage.rename(&from, &to), "rename", &from);
+        is_stored(storage, &to, b"x");
+    }
+    for (from, to) in [(&from, format!("{folder}/y")), (&format!("{folder}/b"), format!("{folder}/z"))] {
+        let kind = storage.rename(from, &to).err().map(|error| error.kind());
+        assert_eq!(
+            kind,
+            Some(ErrorKind::DataLost),
+            "rename of {from} to {to}, neither of which is an object"
+        );
+    }
+    lists(storage, folder, &[(&to, 1)]);
+    let kind = storage.rename(&to, &to).err().map(|error| error.kind());
+    assert_eq!(kind, Some(ErrorKind::Bug), "rename of {to} to itself");
+    is_stored(storage, &to, b"x");
+    ok(storage.delete(&to), "delete", &to);
+}
+
+/// What looks like an escape is none: each path is that of an object of its own, under which it is listed.
+///
+/// # Panics
+/// With the promise that is broken.
+pub fn a_percent_sign_stands_for_itself(storage: &dyn Storage, folder: &str) {
+    let names = ["%", "%%", "%25", "%2525", "%41", "%zz", "A", "a%2Fb", "a%3Ab/x%20y", "at=07%3A00%3A00/x"];
+    let paths: Vec<String> = names.iter().map(|name| format!("{folder}/{name}")).collect();
+    for (length, path) in paths.iter().enumerate() {
+        ok(storage.put(path, patterned(length, 5)), "put", path);
+    }
+    let expected: Vec<(&str, usize)> =
+        paths.iter().enumerate().map(|(length, path)| (path.as_str(), length)).collect();
+    lists(storage, folder, &expected);
+    for (length, path) in paths.iter().enumerate() {
+        is_stored(storage, path, &patterned(length, 5));
+        let renamed = path.replace(folder, &format!("{folder}/to%2F"));
+        ok(storage.rename(path, &renamed), "rename", path);
+        is_stored(storage, &renamed, &patterned(length, 5));
+        lists(storage, &format!("{folder}/to%2F"), &[(&renamed, length)]);
+        ok(storage.delete(&renamed), "delete", &renamed);
+    }
+    lists(storage, folder, &[]);
+}
+
 /// Reading gives `None` and deleting no error, also where folders are missing or a folder has the name.
 ///
 /// # Panics
@@ -267,6 +348,8 @@ pub fn a_bad_path_is_refused_as_a_bug(storage: &dyn Storage, folder: &str) {
             ("get", storage.get(path).map(drop)),
             ("list", storage.list(path).map(drop)),
             ("delete", storage.delete(path)),
+            ("rename", storage.rename(path, &format!("{folder}/to"))),
+            ("rename", storage.rename(&format!("{folder}/from"), path)),
         ];
         for (call, result) in calls {
             let kind = result.err().map(|error| error.kind());
@@ -432,6 +515,19 @@ mod tests {
             }
             self.inner.delete(path)
         }
+
+        fn rename(&self, from: &str, to: &str) -> Result<()> {
+            match self.breaks {
+                "copies" => self.inner.get(from)?.map_or(Ok(()), |bytes| self.inner.put(to, bytes)),
+                "keeps" if self.inner.get(to)?.is_some() => self.inner.delete(from),
+                "lost" if self.inner.get(from)?.is_none() => Ok(()),
+                "again" if self.inner.get(from)?.is_none() => {
+                    Err(tidegate_core::Error::data_lost("no such object"))
+                }
+                "decodes" => self.inner.rename(from, &to.replace("%41", "A")),
+                _ => self.inner.rename(from, to),
+            }
+        }
     }
 
     fn is_found(breaks: &'static str, test: Test) {
@@ -451,6 +547,11 @@ mod tests {
         is_found("prefix", a_listing_is_all_below_the_folder_by_path);
         is_found("order", a_listing_is_all_below_the_folder_by_path);
         is_found("delete", a_deleted_object_is_gone);
+        is_found("copies", a_renamed_object_is_whole_and_in_its_new_place_alone);
+        is_found("keeps", a_renamed_object_is_whole_and_in_its_new_place_alone);
+        is_found("lost", a_rename_that_was_done_is_no_error_and_one_of_nothing_is);
+        is_found("again", a_rename_that_was_done_is_no_error_and_one_of_nothing_is);
+        is_found("decodes", a_percent_sign_stands_for_itself);
     }
 
     #[test]

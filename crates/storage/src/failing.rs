@@ -19,13 +19,14 @@ pub enum Fault {
     AnswerLost,
     /// The store breaks its promise. `put` and `put_new` leave the first half of the object in its place and give a `Retry`, as a
     /// store without atomic writes does when its writer dies. `get` gives the first half, and `list` the first half of the
-    /// objects, as if that were all. `delete` is as [`AnswerLost`](Fault::AnswerLost).
+    /// objects, as if that were all. `rename` leaves the object in both places and gives a `Retry`, as a store that copies does. `delete`
+    /// is as [`AnswerLost`](Fault::AnswerLost).
     Torn,
 }
 
 /// A [`Storage`] whose calls fail as planned, and are else those of another.
 ///
-/// Calls are counted from 1, over `put`, `put_new`, `get`, `list` and `delete`. Copies share counter and plan. It says that it
+/// Calls are counted from 1, over `put`, `put_new`, `get`, `list`, `delete` and `rename`. Copies share counter and plan. It says that it
 /// is no [local directory](Storage::local_directory), whatever is below: else files would go past it.
 #[derive(Clone, Debug)]
 pub struct FailingStorage {
@@ -145,6 +146,21 @@ impl Storage for FailingStorage {
         }
     }
 
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        match self.count("rename", from) {
+            (None, _) => self.inner.rename(from, to),
+            (Some(Fault::Away), text) => Err(Error::retry(text)),
+            (Some(Fault::Refused), text) => Err(Error::reconfigure(text)),
+            (Some(Fault::AnswerLost), text) => self.inner.rename(from, to).and(Err(Error::retry(text))),
+            (Some(Fault::Torn), text) => {
+                if let Some(object) = self.inner.get(from)? {
+                    self.inner.put(to, object)?;
+                }
+                Err(Error::retry(text))
+            }
+        }
+    }
+
     fn local_directory(&self) -> Option<&Path> {
         None
     }
@@ -191,6 +207,22 @@ mod tests {
                 (failing.calls(), memory.list("").unwrap().len()),
                 (3, 2 + usize::from(left.is_some()))
             );
+        }
+    }
+
+    #[test]
+    fn a_rename_is_not_done_or_done_or_half_done() {
+        for (fault, left) in
+            [(Fault::Away, vec!["x"]), (Fault::AnswerLost, vec!["y"]), (Fault::Torn, vec!["x", "y"])]
+        {
+            let (memory, failing) = failing();
+            failing.fail(2, fault);
+            failing.put("x", vec![1]).unwrap();
+            assert_eq!(failing.rename("x", "y").unwrap_err().kind(), ErrorKind::Retry);
+            let paths = memory.list("").unwrap().into_iter().map(|object| object.path);
+            assert_eq!(paths.collect::<Vec<_>>(), left, "{fault:?}");
+            failing.rename("x", "y").unwrap();
+            assert_eq!((memory.get("x").unwrap(), memory.get("y").unwrap()), (None, Some(vec![1])));
         }
     }
 

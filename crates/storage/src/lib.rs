@@ -24,4 +24,4 @@ pub use local_files::LocalFiles;
 pub use lock::DirectoryLock;
 pub use log::{Log, LogLimits, publish};
 pub use memory::MemoryStorage;
-pub use paths::{check_folder, check_path};
+pub use paths::{check_folder, check_path, check_rename, nothing_to_rename};

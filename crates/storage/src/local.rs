@@ -1,12 +1,12 @@
 //! Objects as files of a local directory, durable when a call returns.
 //!
 //! A file is written aside, synced, and then given its name in one step; then the folder is synced, since a name is an entry
-//! in it. Files that are being written lie in the folder `~aside`, whose name no object can have: so nothing half written
+//! in it. Files that are being written lie in the folder `_~aside`, whose name no object can have: so nothing half written
 //! is ever listed. What a crash leaves there is removed when the directory is opened the next time; a lock on each file
 //! tells a writer at work from a dead one.
 
 use crate::failure;
-use crate::paths::{check_folder, check_path};
+use crate::paths::{check_folder, check_path, check_rename, nothing_to_rename};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Write};
@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tidegate_core::{Error, Result, Storage, StoredObject, is_storage_path};
 
-const ASIDE: &str = "~aside";
+const ASIDE: &str = "_~aside";
 /// How often a name is tried for that another process's `delete` takes the emptied folder away from.
 const TRIES: usize = 32;
 
@@ -64,6 +64,22 @@ impl LocalStorage {
         let is_new = named.map_err(|e| failed(file, "can't be given its name", e))?;
         sync_folder(folder).map_err(|e| failed(folder, "can't be synced", e))?;
         Ok(is_new)
+    }
+
+    /// After `file` has gone: removes the folders that it leaves empty, and syncs that it has.
+    fn left(&self, file: &Path) -> Result<()> {
+        let above = file.ancestors().skip(1).take_while(|folder| *folder != self.root);
+        for folder in above {
+            // It fails at the first that is not empty, which is the usual end.
+            if fs::remove_dir(folder).is_err() {
+                return match sync_folder(folder) {
+                    // Another process was quicker to remove it.
+                    Err(e) if is_no_file(&e) => Ok(()),
+                    other => other.map_err(|e| failed(folder, "can't be synced", e)),
+                };
+            }
+        }
+        sync_folder(&self.root).map_err(|e| failed(&self.root, "can't be synced", e))
     }
 }
 
@@ -124,18 +140,32 @@ impl Storage for LocalStorage {
             Err(e) if is_no_file(&e) => return Ok(()),
             other => other.map_err(|e| failed(&file, "can't be removed", e))?,
         }
-        let above = file.ancestors().skip(1).take_while(|folder| *folder != self.root);
-        for folder in above {
-            // It fails at the first that is not empty, which is the usual end.
-            if fs::remove_dir(folder).is_err() {
-                return match sync_folder(folder) {
-                    // Another process was quicker to remove it.
-                    Err(e) if is_no_file(&e) => Ok(()),
-                    other => other.map_err(|e| failed(folder, "can't be synced", e)),
-                };
-            }
+        self.left(&file)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        check_rename(from, to)?;
+        let (old, new) = (self.file(from)?, self.file(to)?);
+        let folder = new.parent().expect("an object lies below the root");
+        let is_there = |file: &Path| match fs::metadata(file) {
+            Err(e) if is_no_file(&e) => Ok(false),
+            other => other.map(|file| !file.is_dir()).map_err(|e| failed(&old, "can't be looked at", e)),
+        };
+        let mut moved = false;
+        if is_there(&old)? {
+            let named = named(&self.root, folder, || match fs::rename(&old, &new) {
+                // Another did it meanwhile: what is there now is looked at below.
+                Err(e) if e.kind() == ErrorKind::NotFound && !old.exists() => Ok(false),
+                other => other.map(|()| true),
+            });
+            moved = named.map_err(|e| failed(&new, "can't be given its name", e))?;
         }
-        sync_folder(&self.root).map_err(|e| failed(&self.root, "can't be synced", e))
+        if !moved && !is_there(&new)? {
+            return Err(nothing_to_rename(from, to).context(self.root.display()));
+        }
+        // Also where it was done before: by a process that may have died before it synced the name.
+        sync_folder(folder).map_err(|e| failed(folder, "can't be synced", e))?;
+        if moved { self.left(&old) } else { Ok(()) }
     }
 
     fn local_directory(&self) -> Option<&Path> {

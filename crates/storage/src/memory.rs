@@ -1,6 +1,6 @@
 //! Objects in memory: for tests, and for jobs that may forget everything when their process ends.
 
-use crate::paths::{check_folder, check_path};
+use crate::paths::{check_folder, check_path, check_rename, nothing_to_rename};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -73,6 +73,17 @@ impl Storage for MemoryStorage {
     fn delete(&self, path: &str) -> Result<()> {
         check_path(path)?;
         self.objects().remove(path);
+        Ok(())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        check_rename(from, to)?;
+        let mut objects = self.objects();
+        match objects.remove(from) {
+            Some(object) => objects.insert(to.to_owned(), object),
+            None if objects.contains_key(to) => None,
+            None => return Err(nothing_to_rename(from, to)),
+        };
         Ok(())
     }
 }

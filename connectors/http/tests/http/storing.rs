@@ -131,6 +131,10 @@ impl Storage for Gate {
     fn delete(&self, path: &str) -> Result<()> {
         self.inner.delete(path)
     }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.inner.rename(from, to)
+    }
 }
 
 #[test]

@@ -2,10 +2,10 @@
 //!
 //! Why not its S3 interface: that takes a conditional write and ignores the condition. What REST has is a rename that refuses a
 //! name that is taken, also when several race for it, and no rename over an old file. So an object is written in the
-//! folder `~aside`, and then renamed to `NAME`, or, where an object is replaced, to `NAME~1`, `NAME~2` and so on; then the
+//! folder `_~aside`, and then renamed to `NAME`, or, where an object is replaced, to `NAME~1`, `NAME~2` and so on; then the
 //! older ones are removed. The object is the newest file of its name. A reader lists the folder and takes that; when it was
 //! removed meanwhile, there is a newer one, and it looks again. So there is no moment without an object, and a crash leaves at
-//! most an older file, which nobody reads and the next `put` or `delete` removes, or one in `~aside`, which is removed by whoever
+//! most an older file, which nobody reads and the next `put` or `delete` removes, or one in `_~aside`, which is removed by whoever
 //! opens the folder a day later.
 
 mod files;
@@ -20,10 +20,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidegate_core::{Error, Result, Storage, StoredObject, is_storage_path};
-use tidegate_storage::{check_folder, check_path};
+use tidegate_storage::{check_folder, check_path, check_rename, nothing_to_rename};
 use uuid::Uuid;
 
-const ASIDE: &str = "~aside";
+const ASIDE: &str = "_~aside";
 const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The proxy's port unless it is configured.
 const PORT: u16 = 39_999;
@@ -234,17 +234,36 @@ impl AlluxioStorage {
             for version in &versions {
                 self.remove(&version.file)?;
             }
-            let mut above = path;
-            while let Some((folder, _)) = above.rsplit_once('/') {
-                // It fails at the first that is not empty, which is the usual end.
-                if self.rest.delete(&self.file(folder)).is_err() {
-                    break;
-                }
-                above = folder;
-            }
+            self.left(path);
             Ok(())
         };
         delete().map_err(|e| failed(&self.place(path), "can't be removed", e))
+    }
+
+    /// Removes the folders that an object has left empty.
+    fn left(&self, path: &str) {
+        let mut above = path;
+        while let Some((folder, _)) = above.rsplit_once('/') {
+            // It fails at the first that is not empty, which is the usual end.
+            if self.rest.delete(&self.file(folder)).is_err() {
+                break;
+            }
+            above = folder;
+        }
+    }
+
+    /// Names the newest version of one object as the newest of another. `false` when there is none, and it was not done before
+    /// either.
+    fn rename_over(&self, from: &str, to: &str) -> Result<bool, RestError> {
+        let mut versions = self.versions(from)?;
+        let Some(newest) = versions.pop() else { return Ok(!self.versions(to)?.is_empty()) };
+        // First, or they would be the object when the newest has another name.
+        for older in versions {
+            self.remove(&older.file)?;
+        }
+        self.publish_over(&newest.file, to)?;
+        self.left(from);
+        Ok(true)
     }
 
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>, RestError> {
@@ -324,6 +343,15 @@ impl Storage for AlluxioStorage {
         check_path(path)?;
         self.delete_at(path)
     }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        check_rename(from, to)?;
+        match self.rename_over(from, to) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(nothing_to_rename(from, to).context(&self.url)),
+            Err(e) => Err(failed(&self.place(to), &format!("can't be made of {from} by renaming it"), e)),
+        }
+    }
 }
 
 fn with_port(authority: &str) -> String {
@@ -390,7 +418,7 @@ mod tests {
             ("/a/x~", None),
             ("/a/x~y", None),
             ("/a/x~1~2", None),
-            ("/a/~aside", None),
+            ("/a/_~aside", None),
         ] {
             assert_eq!(versioned(file), expected, "{file}");
         }

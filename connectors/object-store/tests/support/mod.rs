@@ -39,9 +39,11 @@ pub(crate) fn survives_an_outage(storage: &dyn Storage, stop: impl FnOnce(), sta
     is_away(|| storage.get("a/before"), "a/before");
     is_away(|| storage.list("a"), "/a");
     is_away(|| storage.delete("a/before"), "a/before");
+    is_away(|| storage.rename("a/before", "b/after"), "");
     start();
     assert_eq!(storage.get("a/before").unwrap(), Some(b"before".to_vec()));
-    storage.put("a/after", b"after".to_vec()).unwrap();
+    storage.put("a/later", b"after".to_vec()).unwrap();
+    storage.rename("a/later", "a/after").unwrap();
     assert!(storage.put_new("a/new", b"new".to_vec()).unwrap());
     let paths: Vec<String> = storage.list("a").unwrap().into_iter().map(|object| object.path).collect();
     assert_eq!(paths, ["a/after", "a/before", "a/new"]);

@@ -139,7 +139,7 @@ impl StateHandle {
     /// # Errors
     /// `Reconfigure` when the name has other characters than ASCII letters, digits, `.`, `_` and `-`, or the operator has a name.
     pub fn name(&self, uid: &str) -> Result<()> {
-        if !tidegate_core::is_storage_path(uid) || uid.contains(['/', '=']) {
+        if !tidegate_core::is_storage_path(uid) || uid.contains(['/', '=', '%']) {
             return Err(Error::reconfigure(format!(
                 "uid \"{uid}\": must be one or more ASCII letters, digits, '.', '_' or '-', for it names files"
             )));

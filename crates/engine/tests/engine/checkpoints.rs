@@ -238,6 +238,9 @@ impl Storage for Slow {
     fn delete(&self, path: &str) -> Result<()> {
         self.memory.delete(path)
     }
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.memory.rename(from, to)
+    }
 }
 
 /// A storage whose manifests are written as the test says, and where it sees that one is being written.

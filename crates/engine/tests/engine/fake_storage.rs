@@ -70,6 +70,18 @@ impl Storage for FakeStorage {
         self.life.step()
     }
 
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.life.step()?;
+        let mut objects = lock(&self.life.world.objects);
+        if let Some(object) = objects.remove(from) {
+            objects.insert(to.to_owned(), object);
+        } else if !objects.contains_key(to) {
+            return Err(tidegate_core::Error::data_lost(format!("neither {from} nor {to} is there")));
+        }
+        drop(objects);
+        self.life.step()
+    }
+
     fn local_directory(&self) -> Option<&Path> {
         self.life.checkpoint.as_deref().filter(|_| !self.life.shape.objects)
     }

@@ -144,6 +144,9 @@ impl Storage for Ignoring {
     fn delete(&self, path: &str) -> Result<()> {
         self.0.delete(path)
     }
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.0.rename(from, to)
+    }
 }
 
 #[test]
