@@ -48,6 +48,8 @@ const CLOCKS: &[&str] = &[
     // Timely wants to know when a worker began; peers are waited for with a deadline.
     "crates/dataflow/src/worker.rs",
     "crates/dataflow/src/cluster/",
+    // How long an output took, for the report on a batch.
+    "crates/dataflow/src/timing.rs",
     // Deadlines for a broker, a database and a store that may be away; the age of what dead writers left.
     "connectors/",
     // Programs that show and report real time.

@@ -4,6 +4,7 @@ use crate::{BatchId, BatchPlan, Checkpoint, Error, OutputId, PartitionId, Result
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Starts epochs. An epoch is one mesh of workers; any failure ends it, and the next starts from what is durable.
 pub trait RuntimeFactory: Send {
@@ -70,8 +71,8 @@ pub enum RuntimeEvent {
     Processed(BatchReport),
     /// Every output on every worker has prepared the batch.
     Prepared(BatchId),
-    /// Every output on every worker has committed the batch.
-    Committed(BatchId),
+    /// Every output on every worker has committed the batch; what each output that was given the batch did, by name.
+    Committed(BatchId, Vec<OutputReport>),
     /// The files that hold all state as of the batch are written: those of this view, and those of earlier ones that still
     /// count. By name of the state.
     Snapshot(BatchId, Vec<StateCheckpoint>),
@@ -90,6 +91,42 @@ pub struct BatchReport {
     pub ages: RecordAges,
     /// Records that an operator skipped because it was told to skip what it can't decode. The same each time the batch is run.
     pub skipped: u64,
+}
+
+/// What one output did with a batch, over all its writers. Writers work at the same time, so times are those of the slowest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputReport {
+    /// The output.
+    pub output: OutputId,
+    /// Rows written; none of those that it held already.
+    pub rows: u64,
+    /// In [`Writer::write`](crate::Writer::write), while workers process the batch.
+    pub write: Duration,
+    /// In [`Writer::prepare`](crate::Writer::prepare).
+    pub prepare: Duration,
+    /// In [`Writer::commit`](crate::Writer::commit).
+    pub commit: Duration,
+}
+
+impl OutputReport {
+    /// An output that has done nothing yet.
+    pub fn new(output: OutputId) -> OutputReport {
+        OutputReport {
+            output,
+            rows: 0,
+            write: Duration::ZERO,
+            prepare: Duration::ZERO,
+            commit: Duration::ZERO,
+        }
+    }
+
+    /// Adds what another writer of the output did with the batch.
+    pub fn merge(&mut self, other: &OutputReport) {
+        self.rows += other.rows;
+        self.write = self.write.max(other.write);
+        self.prepare = self.prepare.max(other.prepare);
+        self.commit = self.commit.max(other.commit);
+    }
 }
 
 /// How old records were at the time of their batch: a count for each age in milliseconds (negative: made after it).

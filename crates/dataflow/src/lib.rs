@@ -22,6 +22,7 @@ mod sabotage;
 mod source;
 mod state;
 mod tally;
+mod timing;
 mod worker;
 
 pub use blame::raise;

@@ -9,13 +9,15 @@ use crate::context::WorkerContext;
 use crate::graph::Cadence;
 use crate::push::Data;
 use crate::tally::Reports;
+use crate::timing::timed;
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tidegate_core::{
-    Batch, BatchId, Delivery, Error, Output, OutputId, PartitionId, Result, Seat, Writer, Writers,
+    Batch, BatchId, Delivery, Error, Output, OutputId, OutputReport, PartitionId, Result, Seat, Writer,
+    Writers,
 };
 
 /// Chunks that wait for a writer at most; then the worker waits.
@@ -84,8 +86,21 @@ pub(crate) fn open_seat<T: Data>(
             tally.ready();
             let (delivery, alone) = (output.delivery(), output.writers() == Writers::One);
             let tally = &*tally;
-            Desk { writer, inbox, ordered, held, committed, partitions, cadence, delivery, alone, tally }
-                .run()
+            let done = OutputReport::new(id);
+            Desk {
+                writer,
+                inbox,
+                ordered,
+                held,
+                committed,
+                partitions,
+                cadence,
+                delivery,
+                alone,
+                tally,
+                done,
+            }
+            .run()
         };
         let error = match catch_unwind(AssertUnwindSafe(work)) {
             Ok(Ok(())) => return,
@@ -136,6 +151,8 @@ struct Desk<'a, T> {
     /// It has the rows of all workers.
     alone: bool,
     tally: &'a dyn Reports,
+    /// What was done with the batch at hand.
+    done: OutputReport,
 }
 
 impl<T: Data> Desk<'_, T> {
@@ -158,7 +175,8 @@ impl<T: Data> Desk<'_, T> {
                     at_batch(batch.id());
                     seen.insert(partition);
                     if !rows.is_empty() && !self.holds(&batch, partition) {
-                        self.writer.write(&batch, partition, rows)?;
+                        self.done.rows += rows.len() as u64;
+                        timed(&mut self.done.write, || self.writer.write(&batch, partition, rows))?;
                     }
                 }
                 Ok(Mail::End(batch)) => {
@@ -180,7 +198,7 @@ impl<T: Data> Desk<'_, T> {
         }
         let (open, writes) = self.open(batch, seen);
         if writes {
-            self.writer.prepare(batch, &open)?;
+            timed(&mut self.done.prepare, || self.writer.prepare(batch, &open))?;
         }
         self.tally.prepared(batch.id());
         match self.ordered.recv() {
@@ -194,9 +212,10 @@ impl<T: Data> Desk<'_, T> {
             Ok(WriterOrder::Stop) | Err(_) => return Ok(false),
         }
         if writes {
-            self.writer.commit(batch)?;
+            timed(&mut self.done.commit, || self.writer.commit(batch))?;
         }
-        self.tally.committed(batch.id());
+        let next = OutputReport::new(self.done.output.clone());
+        self.tally.committed(batch.id(), std::mem::replace(&mut self.done, next));
         Ok(true)
     }
 

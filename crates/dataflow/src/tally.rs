@@ -4,7 +4,8 @@ use crate::counts::Counts;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tidegate_core::{
-    BatchId, BatchReport, EpochStart, Error, Result, RuntimeEvent, StateCheckpoint, crash_point,
+    BatchId, BatchReport, EpochStart, Error, OutputId, OutputReport, Result, RuntimeEvent, StateCheckpoint,
+    crash_point,
 };
 
 type Events = Arc<dyn Fn(RuntimeEvent) + Send + Sync>;
@@ -24,7 +25,7 @@ pub(crate) trait Reports: Send + Sync {
     fn prepared(&self, batch: BatchId);
 
     /// A writer has committed a batch.
-    fn committed(&self, batch: BatchId);
+    fn committed(&self, batch: BatchId, done: OutputReport);
 
     /// The epoch is over. The first failure is the one that is told; the others follow from it.
     fn fail(&self, error: Error);
@@ -50,7 +51,7 @@ struct State {
     started: bool,
     processed: BTreeMap<BatchId, (usize, Counts)>,
     prepared: BTreeMap<BatchId, usize>,
-    committed: BTreeMap<BatchId, usize>,
+    committed: BTreeMap<BatchId, (usize, BTreeMap<OutputId, OutputReport>)>,
 }
 
 impl Tally {
@@ -134,16 +135,21 @@ impl Reports for Tally {
         }
     }
 
-    fn committed(&self, batch: BatchId) {
+    fn committed(&self, batch: BatchId, done: OutputReport) {
         let mut state = self.lock();
-        let count = state.committed.entry(batch).or_default();
+        let (count, outputs) = state.committed.entry(batch).or_default();
         *count += 1;
+        outputs
+            .entry(done.output.clone())
+            .or_insert_with(|| OutputReport::new(done.output.clone()))
+            .merge(&done);
         if *count == 1 {
             crash_point("one-writer-committed");
         }
-        if *count == state.seats {
-            state.committed.remove(&batch);
-            self.tell(state, RuntimeEvent::Committed(batch));
+        if *count == state.seats
+            && let Some((_, outputs)) = state.committed.remove(&batch)
+        {
+            self.tell(state, RuntimeEvent::Committed(batch, outputs.into_values().collect()));
         }
     }
 

@@ -105,7 +105,7 @@ impl Epoch {
             }
         }
         self.runtime.commit(BatchId(id));
-        assert!(matches!(self.next(), RuntimeEvent::Committed(batch) if batch == BatchId(id)));
+        assert!(matches!(self.next(), RuntimeEvent::Committed(batch, _) if batch == BatchId(id)));
         processed.unwrap()
     }
 }

@@ -23,8 +23,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_core::{
-    BatchId, BatchPlan, BatchTime, Error, ErrorKind, JobId, Planner, Result, Runtime, RuntimeEvent,
-    RuntimeFactory, StreamId, crash_point,
+    BatchId, BatchPlan, BatchTime, Error, ErrorKind, JobId, OutputReport, Planner, Result, Runtime,
+    RuntimeEvent, RuntimeFactory, StreamId, crash_point,
 };
 
 /// What wakes the driver.
@@ -341,7 +341,7 @@ impl Driver {
                 self.flight(batch)?.prepared(now);
                 self.commit_oldest(now);
             }
-            RuntimeEvent::Committed(batch) => self.committed(batch)?,
+            RuntimeEvent::Committed(batch, outputs) => self.committed(batch, outputs)?,
             RuntimeEvent::Snapshot(batch, states) => self.snapshot_taken(batch, states)?,
             RuntimeEvent::Failed(error) => return Err(error),
         }
@@ -362,7 +362,7 @@ impl Driver {
     }
 
     /// A batch is in every output. A crash after any line is repaired by running it again: every output skips it.
-    fn committed(&mut self, batch: BatchId) -> Result<()> {
+    fn committed(&mut self, batch: BatchId, outputs: Vec<OutputReport>) -> Result<()> {
         let flight = self
             .flights
             .pop_front()
@@ -385,7 +385,7 @@ impl Driver {
         }
         crash_point("sources-told");
         let now = self.clock.elapsed();
-        let info = flight.committed(now, self.clock.now());
+        let info = flight.committed(now, self.clock.now(), outputs);
         self.unreleased.push_back(info.plan.clone());
         self.adjust_rates(&info);
         self.listeners.completed(info); // 3 listeners are told, never before

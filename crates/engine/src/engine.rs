@@ -43,10 +43,14 @@ pub struct Settings {
     pub batches_in_flight_max: usize,
     /// Lets what batches took decide how much inputs take; `None`: inputs have their own limits only.
     pub backpressure: Option<PidSettings>,
-    /// Pause before the first new try after a failure; doubled each time up to `retry_pause_max`.
+    /// Pause before the first new try after a failure; doubled each time up to `retry_pause_max`. Of each, half to all is waited,
+    /// by chance: jobs that lost one server do not come back to it in one moment.
     pub retry_pause: Duration,
     /// Longest pause between tries.
     pub retry_pause_max: Duration,
+    /// Tries after which the job ends with the failure, when no batch was committed between them; `None`: it tries until it is
+    /// stopped.
+    pub retry_attempts_max: Option<u32>,
     /// Who holds the checkpoint directory, for whoever finds it taken.
     pub holder: String,
 }
@@ -70,6 +74,7 @@ impl Settings {
             backpressure: None,
             retry_pause: Duration::from_millis(100),
             retry_pause_max: Duration::from_secs(10),
+            retry_attempts_max: None,
             holder: format!("process {} ({app})", std::process::id()),
         }
     }

@@ -3,7 +3,7 @@
 use crate::info::{BatchInfo, StageTimes};
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_core::{BatchPlan, BatchReport, BatchTime};
+use tidegate_core::{BatchPlan, BatchReport, BatchTime, OutputReport};
 
 /// Where a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Flight {
         self.leave(Stage::Committing, now);
     }
 
-    pub(crate) fn committed(mut self, now: Duration, at: BatchTime) -> BatchInfo {
+    pub(crate) fn committed(mut self, now: Duration, at: BatchTime, outputs: Vec<OutputReport>) -> BatchInfo {
         self.times.commit = self.leave(Stage::Committing, now);
         let report = self.report.take();
         BatchInfo {
@@ -93,6 +93,7 @@ impl Flight {
             processing_time: now - self.begun,
             rerun: self.rerun,
             stages: self.times,
+            outputs,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_core::{BatchId, BatchPlan, BatchTime, RecordAges};
+use tidegate_core::{BatchId, BatchPlan, BatchTime, OutputReport, RecordAges};
 
 /// A batch that is in every output.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct BatchInfo {
     pub rerun: bool,
     /// Where the processing time went.
     pub stages: StageTimes,
+    /// What each output did with it, by name: one that holds the batch from before a crash is there with no rows.
+    pub outputs: Vec<OutputReport>,
 }
 
 impl BatchInfo {

@@ -409,6 +409,7 @@ impl StreamingContext {
         settings.retry_pause = conf.duration_ms("tidegate.retry.pause_ms", settings.retry_pause)?;
         settings.retry_pause_max =
             conf.duration_ms("tidegate.retry.pause_max_ms", settings.retry_pause_max)?;
+        settings.retry_attempts_max = settings::retry_attempts_max(conf)?;
         let mut runtimes = TimelyRuntimes::local(graph.clone(), workers);
         if let Some(state) = settings::state_settings(conf, settings.storage.as_ref(), &settings.states)? {
             runtimes = runtimes.with_state(state);

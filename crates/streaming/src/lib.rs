@@ -81,7 +81,7 @@ pub use state::{MapWithStateDStream, StateDStream, StateSpec};
 
 pub use tidegate_core as core;
 pub use tidegate_core::{
-    Batch, BatchId, BatchTime, Error, ErrorKind, OutputId, PartitionId, Result, StreamId,
+    Batch, BatchId, BatchTime, Error, ErrorKind, OutputId, OutputReport, PartitionId, Result, StreamId,
 };
 pub use tidegate_core::{Guarantee, InputGuarantee};
 pub use tidegate_dataflow::ops::{State, StaticPairs};

@@ -75,6 +75,21 @@ pub(crate) fn backpressure(conf: &Conf) -> Result<Option<PidSettings>> {
     Ok(Some(settings))
 }
 
+/// After how many tries a job ends; `None`: it tries until it is stopped.
+///
+/// # Errors
+/// `Reconfigure` when the setting makes no sense.
+pub(crate) fn retry_attempts_max(conf: &Conf) -> Result<Option<u32>> {
+    const KEY: &str = "tidegate.retry.attempts_max";
+    if conf.get(KEY).is_none() {
+        return Ok(None);
+    }
+    match u32::try_from(conf.number(KEY, 0)?) {
+        Ok(most @ 1..) => Ok(Some(most)),
+        _ => Err(conf.refuse(KEY, "a number above 0; leave it out to try until the job is stopped")),
+    }
+}
+
 /// How receivers are run; `log` is a storage for their logs that the program has given.
 ///
 /// # Errors

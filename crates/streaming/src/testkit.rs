@@ -354,7 +354,8 @@ impl<T: Data> Default for MemoryOutput<T> {
 impl<T: Data> MemoryOutput<T> {
     /// An empty output.
     pub fn new() -> Self {
-        let memory = Memory { job: None, epoch: 0, newest: None, held: BTreeMap::new(), rows: BTreeMap::new() };
+        let memory =
+            Memory { job: None, epoch: 0, newest: None, held: BTreeMap::new(), rows: BTreeMap::new() };
         MemoryOutput { shared: Arc::new(Mutex::new(memory)) }
     }
 

@@ -335,7 +335,7 @@ impl LinkShared {
             What::Ready => tally.ready(),
             What::Processed { batch, counts } => tally.processed(batch, counts),
             What::Prepared(batch) => tally.prepared(batch),
-            What::Committed(batch) => tally.committed(batch),
+            What::Committed { batch, done } => tally.committed(batch, done),
             What::Failed { kind, message } => {
                 serving.fail(kind.error(message).context(format!("process {}", self.process)));
             }

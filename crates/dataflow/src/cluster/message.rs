@@ -5,7 +5,7 @@ use crate::graph::GraphShape;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use tidegate_core::{BatchId, BatchPlan, Error, ErrorKind, OutputId, PartitionId};
+use tidegate_core::{BatchId, BatchPlan, Error, ErrorKind, OutputId, OutputReport, PartitionId};
 
 /// Who connects, and what for. The first message on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ pub(crate) enum What {
     Ready,
     Processed { batch: BatchId, counts: Counts },
     Prepared(BatchId),
-    Committed(BatchId),
+    Committed { batch: BatchId, done: OutputReport },
     Failed { kind: Kind, message: String },
 }
 

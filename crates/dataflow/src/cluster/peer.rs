@@ -16,7 +16,7 @@ use std::io::{self, BufReader};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use tidegate_core::{BatchId, Error, Result, Runtime};
+use tidegate_core::{BatchId, Error, OutputReport, Result, Runtime};
 
 /// Orders that wait at most; then they wait in the socket. There are never more than a few.
 const ORDERS_MAX: usize = 64;
@@ -205,8 +205,8 @@ impl Reports for Relay {
         self.tell(What::Prepared(batch));
     }
 
-    fn committed(&self, batch: BatchId) {
-        self.tell(What::Committed(batch));
+    fn committed(&self, batch: BatchId, done: OutputReport) {
+        self.tell(What::Committed { batch, done });
     }
 
     fn fail(&self, error: Error) {

@@ -139,6 +139,13 @@ impl Driver {
                 log::warn!("{error}; the planned batches will be run again");
                 self.listeners.retry(&error);
                 self.failures += 1;
+                if self.settings.retry_attempts_max.is_some_and(|most| self.failures > most) {
+                    return Err(error.context(format!(
+                        "given up after {} tries in which no batch was committed (nothing is lost: the next start runs the planned \
+                         batches again)",
+                        self.failures - 1
+                    )));
+                }
                 if !self.pause() {
                     // Nothing is lost: the next start runs the planned batches again.
                     return if self.stopping == Some(Stop::Now) { Ok(()) } else { Err(error) };
@@ -155,7 +162,8 @@ impl Driver {
     /// Waits before another try; false when the job is stopped meanwhile.
     fn pause(&mut self) -> bool {
         let doubled = self.settings.retry_pause.saturating_mul(1 << (self.failures - 1).min(16));
-        let until = self.clock.elapsed() + doubled.min(self.settings.retry_pause_max);
+        let pause = doubled.min(self.settings.retry_pause_max).mul_f64(0.5 + fastrand::f64() / 2.0);
+        let until = self.clock.elapsed() + pause;
         loop {
             if self.stopping.is_some() {
                 return false;

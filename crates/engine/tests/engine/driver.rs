@@ -156,6 +156,36 @@ fn a_job_that_pauses_before_its_next_try_can_be_stopped() {
 }
 
 #[test]
+fn a_job_that_may_try_so_often_gives_up_with_the_last_failure_and_a_commit_counts_anew() {
+    let script = started(&Opening { retry_attempts_max: Some(2), ..Opening::default() });
+    let fail = |epoch: u64, batch: u64| {
+        assert_eq!(script.order(), Order::Run(batch, 100 + batch));
+        script.failed(epoch as usize, away());
+        assert_eq!(script.order(), Order::Over(epoch));
+        assert_eq!(script.told(), Told::Retry("the broker is away".to_owned()));
+    };
+    script.advance(1);
+    for epoch in [1, 2] {
+        fail(epoch, 1);
+        assert_eq!(script.order(), Order::Epoch(epoch + 1, 1));
+    }
+    assert_eq!(script.order(), Order::Run(1, 101));
+    script.through(3, 1);
+    assert_eq!(script.told(), Told::Completed(1, true));
+    script.advance(1);
+    for epoch in [3, 4] {
+        fail(epoch, 2);
+        assert_eq!(script.order(), Order::Epoch(epoch + 1, 2));
+    }
+    fail(5, 2);
+    let error = script.end().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retry);
+    let told = error.to_string();
+    assert!(told.starts_with("given up after 2 tries in which no batch was committed"), "{told}");
+    assert!(told.ends_with(&away().to_string()), "{told}");
+}
+
+#[test]
 fn a_report_that_can_not_be_is_a_bug_and_commits_nothing() {
     let script = started(&Opening::default());
     script.advance(1);

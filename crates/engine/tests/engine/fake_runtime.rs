@@ -197,7 +197,7 @@ impl FakeRuntime {
                 self.life.step()?; // in, and nobody was told
             }
         }
-        (self.start.events)(RuntimeEvent::Committed(batch));
+        (self.start.events)(RuntimeEvent::Committed(batch, Vec::new()));
         self.report_late();
         match self.waiting.front() {
             Some((plan, _)) if !self.held_back(plan) => self.prepare_next(),

@@ -78,6 +78,7 @@ pub(crate) struct Opening<'a> {
     pub(crate) checkpoint: Option<&'a Path>,
     pub(crate) in_flight: usize,
     pub(crate) retry_pause: Duration,
+    pub(crate) retry_attempts_max: Option<u32>,
     /// Names of the inputs. Each batch takes one record of each.
     pub(crate) inputs: &'a [&'a str],
     /// What stands behind an input's name in that of its partition.
@@ -101,6 +102,7 @@ impl Default for Opening<'_> {
             checkpoint: None,
             in_flight: 1,
             retry_pause: Duration::ZERO,
+            retry_attempts_max: None,
             inputs: &["lines"],
             suffix: "-0".to_owned(),
             second: 100,
@@ -127,6 +129,7 @@ impl Script {
         settings.backpressure = opening.backpressure;
         settings.retry_pause = opening.retry_pause;
         settings.retry_pause_max = opening.retry_pause;
+        settings.retry_attempts_max = opening.retry_attempts_max;
         let ((order, orders), (tell, told), (commit, committed)) = (channel(), channel(), channel());
         let (aside, asides) = channel();
         let (plans, reports, starts) = (Arc::default(), Arc::default(), Arc::default());
@@ -227,7 +230,7 @@ impl Script {
     }
 
     pub(crate) fn committed(&self, epoch: usize, batch: u64) {
-        self.report(epoch, RuntimeEvent::Committed(BatchId(batch)));
+        self.report(epoch, RuntimeEvent::Committed(BatchId(batch), Vec::new()));
     }
 
     pub(crate) fn snapshot_taken(&self, epoch: usize, batch: u64, states: Vec<StateCheckpoint>) {

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
-use tidegate::testkit::MemoryOutput;
 use tidegate::testkit::outputs::{self, Subject};
-use tidegate::{Batch, BatchId, Error, PartitionId, Result};
+use tidegate::testkit::{MemoryInput, MemoryOutput, TestJob};
+use tidegate::{Batch, BatchId, Conf, Error, PartitionId, Result, Stop};
 use tidegate_core::{Delivery, Held, Output, OutputContext, Seat, Writer};
 
 /// The row that is refused.
@@ -244,4 +244,21 @@ impl Writer<u64> for KeysWriter {
 #[test]
 fn an_output_that_writes_over_itself_passes() {
     outputs::all(Keys::default);
+}
+
+#[test]
+fn a_batch_tells_what_each_output_did_with_it() {
+    let (input, counted, all) = (MemoryInput::new(2), MemoryOutput::new(), MemoryOutput::new());
+    let mut job = TestJob::start(Conf::new().set_master("local[2]"), None, |ssc| {
+        let numbers = ssc.input_stream("numbers", input.clone())?;
+        numbers.output("all", all.clone())?;
+        numbers.count().output("counted", counted.clone())
+    })
+    .unwrap();
+    input.push(0, 0..3u64);
+    input.push(1, 3..10u64);
+    let batch = job.next_batch().unwrap();
+    let rows: Vec<_> = batch.outputs.iter().map(|done| (done.output.0.as_str(), done.rows)).collect();
+    assert_eq!(rows, [("all", 10), ("counted", 1)]);
+    job.ssc.stop(Stop::Gracefully).unwrap();
 }
