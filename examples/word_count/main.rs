@@ -4,19 +4,17 @@
 //! sqlite:counts.db --until-caught-up`
 
 mod options;
+mod sinks;
 mod source;
 mod stats;
 mod totals;
 mod windows;
 
 use clap::Parser;
-use options::{Options, Out};
+use options::Options;
 use std::sync::Arc;
-use tidegate::{
-    BatchInfo, Conf, DStream, Error, ExchangeData, Result, Stop, StreamingContext, StreamingListener,
-};
+use tidegate::{BatchInfo, Conf, Result, Stop, StreamingContext, StreamingListener};
 use tidegate_kafka::DirectStream;
-use tidegate_sql::{SaveToSql, SqlRow, Table};
 
 pub(crate) fn main() {
     let stats = Arc::new(stats::Stats::default());
@@ -41,12 +39,12 @@ fn run(options: Options, stats: &Arc<stats::Stats>) -> Result<()> {
     let totals = totals::Totals::default();
     let (counts, direct) = source::counts(&ssc, &options)?;
     let rows = totals::to_write(options.state, &counts);
-    match &options.out {
-        Out::None => totals.keep(options.state, &rows)?,
-        out => save(&rows, out, totals::table(options.state))?,
+    if options.outs().next().is_none() {
+        totals.keep(options.state, &rows)?;
     }
+    sinks::write(&options, &rows)?;
     if let Some(window) = options.window {
-        windows::write(&counts, window, &options.out)?;
+        windows::write(&counts, window, &options)?;
     }
     ssc.add_streaming_listener(stats.clone())?;
     if let Some(lines) = direct.filter(|_| options.until_caught_up) {
@@ -74,18 +72,6 @@ fn conf(options: &Options) -> Conf {
         conf = conf.set("tidegate.checkpoint.interval_ms", &interval.as_millis().to_string());
     }
     conf
-}
-
-/// Writes rows into a table of the database.
-fn save<T: ExchangeData + SqlRow>(rows: &DStream<T>, out: &Out, table: Table) -> Result<()> {
-    match out {
-        Out::None => Err(Error::reconfigure(format!(
-            "table {} needs a database; give --out sqlite:FILE or postgres:URL",
-            table.name()
-        ))),
-        Out::Sqlite(file) => rows.save_to_sqlite(file, table).map(drop),
-        Out::Postgres(url) => rows.save_to_postgres(url, table).map(drop),
-    }
 }
 
 /// Stops the job once all that was in the topic at the start is counted.

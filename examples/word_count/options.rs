@@ -44,9 +44,10 @@ pub(crate) struct Options {
     /// 500ms/100ms. Needs --checkpoint and a database.
     #[arg(long, value_parser = window)]
     pub(crate) window: Option<Window>,
-    /// sqlite:FILE, postgres:URL, or none: totals in memory only.
-    #[arg(long, default_value = "none")]
-    pub(crate) out: Out,
+    /// Where the counts go: sqlite:FILE or postgres:URL. As often as need be: a batch is in all of them or in none. Without it,
+    /// or with none, totals are kept in memory only.
+    #[arg(long, value_parser = out)]
+    out: Vec<Option<Out>>,
     /// local, local[n] or local[*].
     #[arg(long, default_value = "local[*]")]
     pub(crate) master: String,
@@ -68,6 +69,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Where the counts go.
+    pub(crate) fn outs(&self) -> impl Iterator<Item = &Out> {
+        self.out.iter().flatten()
+    }
+
     /// Brokers and topic.
     pub(crate) fn kafka(&self) -> Result<(&str, &str), Error> {
         match (&self.brokers, &self.topic) {
@@ -127,26 +133,24 @@ pub(crate) struct Window {
     pub(crate) slide: Duration,
 }
 
-/// Where the totals go.
+/// One place where counts go.
 #[derive(Clone)]
 pub(crate) enum Out {
-    None,
+    /// Totals by word.
     Sqlite(PathBuf),
+    /// Totals by word.
     Postgres(String),
 }
 
-impl std::str::FromStr for Out {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Out, String> {
-        match text.split_once(':') {
-            None if text == "none" => Ok(Out::None),
-            Some(("sqlite", file)) if !file.is_empty() => Ok(Out::Sqlite(file.into())),
-            // With or without the prefix, what follows must be a URL: postgres:postgres://... or postgres://...
-            Some(("postgres", url)) if url.starts_with("//") => Ok(Out::Postgres(text.to_owned())),
-            Some(("postgres", url)) if !url.is_empty() => Ok(Out::Postgres(url.to_owned())),
-            _ => Err("must be sqlite:FILE, postgres:URL or none".to_owned()),
-        }
+/// `None` for none.
+fn out(text: &str) -> Result<Option<Out>, String> {
+    match text.split_once(':') {
+        None if text == "none" => Ok(None),
+        Some(("sqlite", file)) if !file.is_empty() => Ok(Some(Out::Sqlite(file.into()))),
+        // With or without the prefix, what follows must be a URL: postgres:postgres://... or postgres://...
+        Some(("postgres", url)) if url.starts_with("//") => Ok(Some(Out::Postgres(text.to_owned()))),
+        Some(("postgres", url)) if !url.is_empty() => Ok(Some(Out::Postgres(url.to_owned()))),
+        _ => Err("must be sqlite:FILE, postgres:URL or none".to_owned()),
     }
 }
 

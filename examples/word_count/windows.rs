@@ -1,16 +1,20 @@
 //! Counts of each batch and of each window of batches, in tables: every window can be compared with the batches in it.
 
-use super::options::{Out, Window};
-use super::save;
+use super::options::{Options, Out, Window};
+use super::sinks::save;
 use compact_str::CompactString;
-use tidegate::{DStream, Result};
+use tidegate::{DStream, Error, Result};
 use tidegate_sql::Table;
 
 /// Partitions that the windows' state is in.
 const PARTITIONS: u32 = 4;
 
-/// Writes `counts` by their batch, and their sums by the window they are in.
-pub(crate) fn write(counts: &DStream<(CompactString, i64)>, window: Window, out: &Out) -> Result<()> {
+/// Writes `counts` by their batch, and their sums by the window they are in, into the first database.
+pub(crate) fn write(counts: &DStream<(CompactString, i64)>, window: Window, options: &Options) -> Result<()> {
+    let database = options.outs().find(|out| matches!(out, Out::Sqlite(_) | Out::Postgres(_)));
+    let database = database.ok_or_else(|| {
+        Error::reconfigure("--window needs a database for its tables; give --out sqlite:FILE or postgres:URL")
+    })?;
     let sums = counts.reduce_by_key_and_window_with_filter(
         |a, b| a + b,
         |a, b| a - b,
@@ -20,8 +24,9 @@ pub(crate) fn write(counts: &DStream<(CompactString, i64)>, window: Window, out:
         |_, count| *count != 0,
     );
     let sums = sums.uid("windows");
-    save(&by_time(counts), out, Table::upsert("batch_counts", ["batch_ms", "word"], ["count"]))?;
-    save(&by_time(&sums), out, Table::upsert("window_counts", ["window_ms", "word"], ["count"]))
+    let table = |name: &str, time: &str| Table::upsert(name, [time, "word"], ["count"]);
+    save(&by_time(counts), "batch_counts", database, table("batch_counts", "batch_ms"))?;
+    save(&by_time(&sums), "window_counts", database, table("window_counts", "window_ms"))
 }
 
 /// Rows with the time of their batch, in milliseconds since 1970, before them.
