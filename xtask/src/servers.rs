@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use std::{fs, process, thread};
 use tidegate_servers::needs::{Need, install_command};
 use tidegate_servers::{
-    ALLUXIO_ENV, Alluxio, HDFS_ENV, Hdfs, KAFKA_ENV, KAFKA_SASL_ENV, Kafka, POSTGRES_ENV, Postgres, S3,
-    S3_ENV, SASL_PASSWORD, SASL_USER, ServerError, cache_dir,
+    ALLUXIO_ENV, Alluxio, ELASTICSEARCH_ENV, Elasticsearch, HBASE_ENV, HDFS_ENV, Hbase, Hdfs, KAFKA_ENV,
+    KAFKA_SASL_ENV, Kafka, POSTGRES_ENV, Postgres, S3, S3_ENV, SASL_PASSWORD, SASL_USER, ServerError,
+    cache_dir,
 };
 
 const RUN_PREFIX: &str = "run-";
@@ -36,10 +37,13 @@ pub(crate) enum Kind {
     Hdfs,
     S3,
     Alluxio,
+    Elasticsearch,
+    Hbase,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 5] = [Kind::Kafka, Kind::Postgres, Kind::Hdfs, Kind::S3, Kind::Alluxio];
+    pub(crate) const ALL: [Kind; 7] =
+        [Kind::Kafka, Kind::Postgres, Kind::Hdfs, Kind::S3, Kind::Alluxio, Kind::Elasticsearch, Kind::Hbase];
     /// What jobs read and write. Quick to start, which the storages for checkpoints are not.
     pub(crate) const USUAL: [Kind; 2] = [Kind::Kafka, Kind::Postgres];
 
@@ -57,6 +61,8 @@ impl Kind {
             Kind::Hdfs => "hdfs",
             Kind::S3 => "s3",
             Kind::Alluxio => "alluxio",
+            Kind::Elasticsearch => "elasticsearch",
+            Kind::Hbase => "hbase",
         }
     }
 
@@ -68,6 +74,8 @@ impl Kind {
             Kind::Hdfs => Running::Hdfs(Hdfs::start(&dir)?),
             Kind::S3 => Running::S3(S3::start(&dir)?),
             Kind::Alluxio => Running::Alluxio(Alluxio::start(&dir)?),
+            Kind::Elasticsearch => Running::Elasticsearch(Elasticsearch::start(&dir)?),
+            Kind::Hbase => Running::Hbase(Hbase::start(&dir)?),
         })
     }
 }
@@ -99,6 +107,8 @@ enum Running {
     Hdfs(Hdfs),
     S3(S3),
     Alluxio(Alluxio),
+    Elasticsearch(Elasticsearch),
+    Hbase(Hbase),
 }
 
 impl Running {
@@ -113,6 +123,8 @@ impl Running {
             Running::Hdfs(hdfs) => vec![(HDFS_ENV, hdfs.url())],
             Running::S3(s3) => vec![(S3_ENV, s3.endpoint())],
             Running::Alluxio(alluxio) => vec![(ALLUXIO_ENV, alluxio.rest())],
+            Running::Elasticsearch(elasticsearch) => vec![(ELASTICSEARCH_ENV, elasticsearch.url())],
+            Running::Hbase(hbase) => vec![(HBASE_ENV, hbase.thrift())],
         }
     }
 
@@ -128,7 +140,11 @@ impl Running {
                 S3::ACCESS_KEY_ID,
                 S3::SECRET_ACCESS_KEY
             )),
-            Running::Postgres(_) | Running::Hdfs(_) | Running::Alluxio(_) => None,
+            Running::Postgres(_)
+            | Running::Hdfs(_)
+            | Running::Alluxio(_)
+            | Running::Elasticsearch(_)
+            | Running::Hbase(_) => None,
         }
     }
 
@@ -139,6 +155,8 @@ impl Running {
             Running::Hdfs(hdfs) => hdfs.is_running(),
             Running::S3(s3) => s3.is_running(),
             Running::Alluxio(alluxio) => alluxio.is_running(),
+            Running::Elasticsearch(elasticsearch) => elasticsearch.is_running(),
+            Running::Hbase(hbase) => hbase.is_running(),
         }
     }
 
@@ -149,6 +167,8 @@ impl Running {
             Running::Hdfs(hdfs) => hdfs.log(),
             Running::S3(s3) => s3.log(),
             Running::Alluxio(alluxio) => alluxio.log(),
+            Running::Elasticsearch(elasticsearch) => elasticsearch.log(),
+            Running::Hbase(hbase) => hbase.log(),
         }
     }
 
@@ -159,6 +179,8 @@ impl Running {
             Running::Hdfs(hdfs) => hdfs.stop(),
             Running::S3(s3) => s3.stop(),
             Running::Alluxio(alluxio) => alluxio.stop(),
+            Running::Elasticsearch(elasticsearch) => elasticsearch.stop(),
+            Running::Hbase(hbase) => hbase.stop(),
         }
     }
 }
@@ -277,7 +299,8 @@ mod tests {
     fn servers_are_chosen_by_name_and_the_quick_ones_without() {
         assert_eq!(kinds(&[]), Ok(vec![Kind::Kafka, Kind::Postgres]));
         assert_eq!(kinds(&["s3", "hdfs", "s3"]), Ok(vec![Kind::S3, Kind::Hdfs]));
-        let expected = "no such server: mysql; there are kafka, postgres, hdfs, s3, alluxio";
+        let expected =
+            "no such server: mysql; there are kafka, postgres, hdfs, s3, alluxio, elasticsearch, hbase";
         assert_eq!(kinds(&["s3", "mysql"]), Err(expected.to_owned()));
     }
 }

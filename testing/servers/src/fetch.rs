@@ -18,11 +18,14 @@ pub(crate) const POSTGRES_VERSION: &str = "17.5.0";
 const HDFS_VERSION: &str = "3.4.3";
 const S3_VERSION: &str = "4.1.0";
 const ALLUXIO_VERSION: &str = "2.9.6";
+const ELASTICSEARCH_VERSION: &str = "8.19.21";
+const HBASE_VERSION: &str = "2.6.1";
 const DUCKDB_VERSION: &str = "1.1.3";
 const KAFKA_POM: &str = include_str!("../kafka-pom.xml");
 const HDFS_POM: &str = include_str!("../hdfs-pom.xml");
 const S3_POM: &str = include_str!("../s3-pom.xml");
 const ALLUXIO_POM: &str = include_str!("../alluxio-pom.xml");
+const HBASE_POM: &str = include_str!("../hbase-pom.xml");
 const DUCKDB_POM: &str = include_str!("../duckdb-pom.xml");
 /// A fixed version: the newest one would be looked up at every run, and may ask for a newer Maven.
 const DEPENDENCY_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
@@ -34,6 +37,8 @@ pub fn fetch() -> Result<(), ServerError> {
     hdfs_class_path()?;
     s3_class_path()?;
     alluxio_class_path()?;
+    elasticsearch_home()?;
+    hbase_class_path()?;
     duckdb_class_path()?;
     Ok(())
 }
@@ -64,6 +69,11 @@ pub(crate) fn s3_class_path() -> Result<String, ServerError> {
 /// The class path of Alluxio's servers.
 pub(crate) fn alluxio_class_path() -> Result<String, ServerError> {
     class_path("alluxio", &format!("Alluxio {ALLUXIO_VERSION}"), ALLUXIO_VERSION, ALLUXIO_POM)
+}
+
+/// The class path of HBase's servers.
+pub(crate) fn hbase_class_path() -> Result<String, ServerError> {
+    class_path("hbase", &format!("HBase {HBASE_VERSION}"), HBASE_VERSION, HBASE_POM)
 }
 
 /// The class path of DuckDB.
@@ -134,6 +144,38 @@ pub(crate) fn postgres_home() -> Result<PathBuf, ServerError> {
     Ok(home)
 }
 
+/// The directory that holds Elasticsearch's `bin`, `config` and `lib`: the small distribution that its own tests use.
+pub(crate) fn elasticsearch_home() -> Result<PathBuf, ServerError> {
+    let root = reachable_cache()?;
+    let name = format!("elasticsearch-{ELASTICSEARCH_VERSION}");
+    let home = root.join(&name);
+    let _lock = locked(&root)?;
+    if home.exists() {
+        return Ok(home);
+    }
+    let part = root.join(format!("{name}.part"));
+    if part.exists() {
+        fs::remove_dir_all(&part).tried(|| format!("cannot remove {}", part.display()))?;
+    }
+    create_open_dir(&part)?;
+    maven(
+        &format!("Elasticsearch {ELASTICSEARCH_VERSION}"),
+        &part,
+        &[
+            format!("{DEPENDENCY_PLUGIN}:unpack"),
+            format!(
+                "-Dartifact=org.elasticsearch.distribution.integ-test-zip:elasticsearch:{ELASTICSEARCH_VERSION}:zip"
+            ),
+            format!("-DoutputDirectory={}", part.display()),
+        ],
+    )?;
+    let unpacked = part.join(&name);
+    open_all_dirs(&unpacked)?;
+    fs::rename(&unpacked, &home).tried(|| format!("cannot name {}", home.display()))?;
+    fs::remove_dir_all(&part).tried(|| format!("cannot remove {}", part.display()))?;
+    Ok(home)
+}
+
 /// Whether the user that root drops to can open files under `path`: every directory above lets others pass.
 pub(crate) fn others_can_reach(path: &Path) -> bool {
     path.ancestors().skip(1).all(|dir| fs::metadata(dir).map_or(true, |dir| dir.mode() & 0o001 != 0))
@@ -165,7 +207,7 @@ fn open_all_dirs(dir: &Path) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// Root's PostgreSQL runs as another user, who cannot see a checkout below, say, `/root`. Then its files lie in the
+/// Root's PostgreSQL and Elasticsearch run as another user, who cannot see a checkout below, say, `/root`. Then its files lie in the
 /// system's temporary directory.
 fn reachable_cache() -> Result<PathBuf, ServerError> {
     let cache = cache_dir();

@@ -170,7 +170,7 @@ fn is_ready(http_port: u16) -> bool {
 }
 
 /// Hadoop's settings file.
-fn xml(settings: &[(&str, String)]) -> String {
+pub(crate) fn xml(settings: &[(&str, String)]) -> String {
     let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
     let mut text = "<configuration>\n".to_owned();
     for (name, value) in settings {

@@ -1,5 +1,5 @@
-//! Real servers for tests and benchmarks: Apache Kafka, PostgreSQL, HDFS, an S3-compatible server and Alluxio, fetched from
-//! Maven Central and run on loopback.
+//! Real servers for tests and benchmarks: Apache Kafka, PostgreSQL, HDFS, an S3-compatible server, Alluxio, Elasticsearch and
+//! HBase, fetched from Maven Central and run on loopback.
 //!
 //! Nothing here needs root, a container or a package manager: only Java 17, Maven and the network at first use. What is
 //! fetched lies in `target/servers` and is shared by every process. A server lives no longer than the value that started
@@ -10,8 +10,10 @@
 mod alluxio;
 mod daemons;
 mod duckdb;
+mod elasticsearch;
 mod error;
 mod fetch;
+mod hbase;
 mod hdfs;
 mod http;
 mod kafka;
@@ -19,6 +21,7 @@ pub mod lines;
 #[cfg(feature = "load")]
 pub mod load;
 pub mod needs;
+mod nobody;
 mod ports;
 mod postgres;
 mod process;
@@ -27,12 +30,15 @@ mod shared;
 
 pub use alluxio::Alluxio;
 pub use duckdb::duckdb;
+pub use elasticsearch::Elasticsearch;
 pub use error::ServerError;
 pub use fetch::{cache_dir, fetch};
+pub use hbase::Hbase;
 pub use hdfs::Hdfs;
 pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Postgres, PostgresOptions};
 pub use s3::S3;
 pub use shared::{
-    ALLUXIO_ENV, HDFS_ENV, KAFKA_ENV, KAFKA_SASL_ENV, POSTGRES_ENV, S3_ENV, SASL_PASSWORD, SASL_USER, Shared,
+    ALLUXIO_ENV, ELASTICSEARCH_ENV, HBASE_ENV, HDFS_ENV, KAFKA_ENV, KAFKA_SASL_ENV, POSTGRES_ENV, S3_ENV,
+    SASL_PASSWORD, SASL_USER, Shared,
 };

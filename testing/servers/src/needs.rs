@@ -86,6 +86,16 @@ pub(crate) fn java() -> String {
         .unwrap_or_else(|| "java".to_owned())
 }
 
+/// The directory of that `java`, for programs that look for it themselves.
+pub(crate) fn java_home() -> Result<String, ServerError> {
+    let told = Command::new(java()).args(["-XshowSettings:properties", "-version"]).output().ok();
+    let text = told.map(|told| String::from_utf8_lossy(&told.stderr).into_owned()).unwrap_or_default();
+    let home = text.lines().find_map(|line| line.trim().strip_prefix("java.home = "));
+    home.map(str::to_owned).ok_or_else(|| {
+        Need::Java.missing("Java that names its own directory is needed to run servers".to_owned())
+    })
+}
+
 fn java_version() -> Option<u32> {
     parse_java_version(&output_of(&java(), "-version")?)
 }

@@ -4,6 +4,7 @@
 //! `nobody`, and where that user cannot reach the given directory they lie in the system's temporary directory instead.
 
 use crate::error::Tried;
+use crate::nobody::{Scratch, owned_dir, run_as_nobody};
 use crate::ports::Port;
 use crate::process::{Process, run_logged};
 use crate::{ServerError, fetch};
@@ -11,17 +12,13 @@ use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{env, fs, process, thread};
+use std::{fs, thread};
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
-/// `nobody` on every Linux; its group has the same number.
-const NOBODY: u32 = 65_534;
 /// After a SIGKILL of the server its sessions take a moment to notice; until then a start is refused with this.
 const STILL_ENDING: &str = "pre-existing shared memory block";
 
@@ -46,7 +43,7 @@ impl PostgresOptions {
         fetch::create_open_dir(dir)?;
         let dir = dir.canonicalize().tried(|| format!("cannot find {}", dir.display()))?;
         let home = fetch::postgres_home()?;
-        let (data, scratch) = data_dir(&dir)?;
+        let (data, scratch) = owned_dir(&dir, "postgres", "data")?;
         let mut postgres = Postgres {
             options: self,
             home,
@@ -146,9 +143,7 @@ impl Postgres {
         let mut command = Command::new(self.home.join("bin").join(name));
         // The locale of the person who runs the tests must not decide how text sorts.
         command.env("LC_ALL", "C").env("TZ", "UTC").current_dir("/");
-        if rustix::process::geteuid().is_root() {
-            command.uid(NOBODY).gid(NOBODY);
-        }
+        run_as_nobody(&mut command);
         command
     }
 
@@ -223,43 +218,6 @@ fn says_ready(status_file: &Path, pid: u32) -> bool {
     let text = fs::read_to_string(status_file).unwrap_or_default();
     let mut lines = text.lines().map(str::trim);
     lines.next() == Some(&pid.to_string()) && lines.nth(6).is_some_and(|state| state == "ready")
-}
-
-/// A directory of ours outside the caller's, removed at the end.
-#[derive(Debug)]
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Best effort: nothing reads it again, and the system clears its temporary directory.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// The data directory for a server of `dir`, owned by whom it will run as.
-fn data_dir(dir: &Path) -> Result<(PathBuf, Option<Scratch>), ServerError> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok((dir.join("data"), None));
-    }
-    let (data, scratch) = if fetch::others_can_reach(dir) {
-        // `dir` may be closed to others (temporary directories are): then it has to be theirs.
-        if !fetch::others_can_reach(&dir.join("data")) {
-            own(dir)?;
-        }
-        (dir.join("data"), None)
-    } else {
-        let unique = format!("tidegate-postgres-{}-{}", process::id(), Port::free()?.number());
-        let scratch = Scratch(env::temp_dir().join(unique));
-        fetch::create_open_dir(&scratch.0)?;
-        (scratch.0.join("data"), Some(scratch))
-    };
-    fs::create_dir_all(&data).tried(|| format!("cannot create {}", data.display()))?;
-    own(&data)?;
-    Ok((data, scratch))
-}
-
-fn own(dir: &Path) -> Result<(), ServerError> {
-    chown(dir, Some(NOBODY), Some(NOBODY)).tried(|| format!("cannot give {} to nobody", dir.display()))
 }
 
 #[cfg(test)]

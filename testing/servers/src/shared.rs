@@ -15,6 +15,10 @@ pub const HDFS_ENV: &str = "TIDEGATE_TEST_HDFS";
 pub const S3_ENV: &str = "TIDEGATE_TEST_S3";
 /// Names the address of the shared Alluxio's proxy: `127.0.0.1:PORT`.
 pub const ALLUXIO_ENV: &str = "TIDEGATE_TEST_ALLUXIO";
+/// Names the shared Elasticsearch: `http://127.0.0.1:PORT`.
+pub const ELASTICSEARCH_ENV: &str = "TIDEGATE_TEST_ELASTICSEARCH";
+/// Names the address of the shared HBase's Thrift gateway: `127.0.0.1:PORT`.
+pub const HBASE_ENV: &str = "TIDEGATE_TEST_HBASE";
 /// The one user that the shared broker's SASL port lets in.
 pub const SASL_USER: &str = "tester";
 /// That user's password.
