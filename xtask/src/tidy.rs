@@ -25,6 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "tidegate",
         &["tidegate-core", "tidegate-dataflow", "tidegate-engine", "tidegate-receivers", "tidegate-storage"],
     ),
+    ("tidegate-elasticsearch", &["tidegate", "tidegate-core"]),
     ("tidegate-http", &["tidegate", "tidegate-core"]),
     ("tidegate-files", &["tidegate", "tidegate-core", "tidegate-object-store"]),
     ("tidegate-kafka", &["tidegate", "tidegate-core"]),
