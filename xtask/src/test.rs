@@ -6,33 +6,27 @@ use crate::cargo::{Cargo, Tally};
 use crate::servers::{Kind, Servers, check_needs};
 use crate::{Outcome, TaskResult, readme, tidy};
 use std::error::Error;
+use std::thread;
 
-/// The tests of the workspace, those of the connectors with their servers too.
-const WORKSPACE: &str =
-    "test --no-fail-fast --features tidegate-kafka/real-kafka --features tidegate-sql/real-postgres";
-/// The storages for checkpoints and files, and the outputs, that have servers of their own. Apart: what they are built on takes long to compile.
-/// The program is among them so that cargo gives libraries the features they have in every other step, and builds them once.
-const STORES: &str = "test --no-fail-fast -p tidegate-object-store -p tidegate-files -p tidegate-elasticsearch -p tidegate-cli --features tidegate-object-store/real-servers --features tidegate-files/real-servers --features tidegate-elasticsearch/real-servers --lib --test real_alluxio --test real_elasticsearch --test real_hdfs --test real_s3 --test real_stores";
-/// The program and its sabotaged twin, which the acceptance tests run. Built in release, as they are measured and used.
-const PROGRAMS: [&str; 3] = [
-    "build --release --example word_count",
-    "build --release --bin tidegate",
-    "build --release --example word_count_sabotaged --features tidegate-cli/sabotage -p tidegate-cli",
-];
+/// What is built and tested: all of it, in one selection of packages and features, so that cargo compiles each dependency once.
+/// Optimised, as the programs that the acceptance tests run must be anyway.
+const EVERYTHING: &str = "--release --workspace --features tidegate-kafka/real-kafka,tidegate-sql/real-postgres,tidegate-object-store/real-servers,tidegate-files/real-servers,tidegate-elasticsearch/real-servers";
+/// The programs that the acceptance tests run.
+const PROGRAMS: &str = "--bins --examples";
+/// Their twin that can break a guarantee on purpose.
+const SABOTAGED: &str = "--example word_count_sabotaged --features tidegate-cli/sabotage";
 /// Two at a time: each test has servers or whole processes of its own.
 const HARNESS: [&str; 2] = ["--", "--test-threads=2"];
 
 /// Runs every test there is.
 pub(crate) fn everything() -> TaskResult {
-    with_servers(&Kind::ALL, |run, servers| {
+    let programs = |run: &mut Run| {
         run.step("tidy", tidy::run()?, Tally::default());
-        run.tests(&with_environment(Cargo::new(WORKSPACE), servers))?;
-        run.tests(&with_environment(Cargo::new(STORES), servers).arguments(&HARNESS))?;
-        run.programs()?;
-        let tests = Cargo::new(
-            // With the program, for the same reason as above.
-            "test --release --no-fail-fast -p xtask -p tidegate-benches -p tidegate-servers -p tidegate-acceptance -p tidegate-cli",
-        );
+        run.build(&format!("{EVERYTHING} {PROGRAMS}"))?;
+        run.build(&format!("{EVERYTHING} {SABOTAGED}"))
+    };
+    with_servers(&Kind::ALL, programs, |run, servers| {
+        let tests = Cargo::new(&format!("test --no-fail-fast {EVERYTHING}"));
         run.tests(&with_environment(tests, servers).arguments(&HARNESS))?;
         for command in readme::commands(&servers.kafka())? {
             run.step(&command.to_string(), command.run()?, Tally::default());
@@ -43,9 +37,13 @@ pub(crate) fn everything() -> TaskResult {
 
 /// Runs the acceptance tests whose name contains one of `names`.
 pub(crate) fn acceptance(names: &[&str]) -> TaskResult {
-    with_servers(&Kind::for_tests_named(names), |run, servers| {
-        run.programs()?;
-        let tests = Cargo::new("test --release --no-fail-fast -p tidegate-acceptance -p tidegate-cli");
+    let selection = "--release -p tidegate-acceptance -p tidegate-cli";
+    let programs = |run: &mut Run| {
+        run.build(&format!("{selection} {PROGRAMS}"))?;
+        run.build(&format!("{selection} {SABOTAGED}"))
+    };
+    with_servers(&Kind::for_tests_named(names), programs, |run, servers| {
+        let tests = Cargo::new(&format!("test --no-fail-fast {selection}"));
         run.tests(&with_environment(tests, servers).arguments(&HARNESS).arguments(names))?;
         if run.tally == Tally::default() {
             return Err(format!("no acceptance test has a name with {}", names.join(" or ")).into());
@@ -63,11 +61,9 @@ struct Run {
 }
 
 impl Run {
-    fn programs(&mut self) -> Result<(), Box<dyn Error>> {
-        for line in PROGRAMS {
-            let cargo = Cargo::new(line);
-            self.step(&cargo.to_string(), cargo.run()?, Tally::default());
-        }
+    fn build(&mut self, selection: &str) -> Result<(), Box<dyn Error>> {
+        let cargo = Cargo::new(&format!("build {selection}"));
+        self.step(&cargo.to_string(), cargo.run()?, Tally::default());
         Ok(())
     }
 
@@ -91,15 +87,22 @@ impl Run {
     }
 }
 
-/// Stops the servers whatever `steps` came to, and closes with the one line about all.
+/// Does `first` while the servers start, and `steps` when they are there. Stops them whatever came of it, and closes with the one
+/// line about all.
 fn with_servers(
     kinds: &[Kind],
+    first: impl FnOnce(&mut Run) -> Result<(), Box<dyn Error>>,
     steps: impl FnOnce(&mut Run, &Servers) -> Result<(), Box<dyn Error>>,
 ) -> TaskResult {
     check_needs()?;
-    let servers = Servers::start(kinds)?;
     let mut run = Run::default();
-    let done = steps(&mut run, &servers);
+    let (servers, first) = thread::scope(|scope| {
+        let starting = scope.spawn(|| Servers::start(kinds).map_err(|error| error.to_string()));
+        let first = first(&mut run);
+        (starting.join().expect("a start gives errors, no panics"), first)
+    });
+    let servers = servers?;
+    let done = first.and_then(|()| steps(&mut run, &servers));
     servers.stop(run.outcome().and(Outcome::of(done.is_ok())))?;
     done?;
     for step in &run.failed_steps {

@@ -282,6 +282,8 @@ fn client(bucket: &str, settings: &BTreeMap<String, (AmazonS3ConfigKey, String)>
         let help = "set AWS_ALLOW_HTTP=true if nobody else can listen, else give an https endpoint";
         return Err(refused(&place, "the endpoint is not encrypted", help));
     }
+    // A program that has chosen another provider of its own keeps it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     // The client's own words may repeat a value.
     builder
         .build()
@@ -351,6 +353,15 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Reconfigure);
         assert!(error.to_string().contains("AWS_ALLOW_HTTP=true"), "{error}");
         assert!(client(&[endpoint, ("AWS_ALLOW_HTTP", "true")]).is_ok());
+    }
+
+    #[test]
+    fn an_encrypted_endpoint_needs_nothing_more() {
+        client(
+            "b",
+            &settings_of(std::iter::empty(), &[("AWS_ENDPOINT_URL", "https://127.0.0.1:9")]).unwrap(),
+        )
+        .unwrap();
     }
 
     #[test]
