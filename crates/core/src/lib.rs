@@ -25,5 +25,7 @@ pub use guarantee::{Guarantee, InputGuarantee};
 pub use ids::{BatchId, BatchTime, JobId, OperatorId, OutputId, PartitionId, StateId, StreamId};
 pub use output::{Delivery, Held, Output, OutputContext, Placement, Seat, Writer, Writers};
 pub use runtime::{BatchReport, EpochStart, OutputReport, RecordAges, Runtime, RuntimeEvent, RuntimeFactory};
-pub use source::{Emit, InputContext, Planner, Progress, Reader, Source};
+pub use source::{
+    Emit, InputContext, Planner, Progress, Reader, ReceiverChange, ReceiverEvent, ReceiverReport, Source,
+};
 pub use storage::{Storage, StoredObject, is_storage_path};

@@ -73,8 +73,37 @@ impl InputContext {
     }
 }
 
+/// What happened to the receiver of an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiverEvent {
+    /// What the receiver is: `socket 127.0.0.1:9999`. Never a secret.
+    pub receiver: String,
+    /// What happened.
+    pub change: ReceiverChange,
+}
+
+/// What can happen to a receiver. Each start is followed by one stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReceiverChange {
+    /// It started, for the first time or again.
+    Started,
+    /// Something went wrong, in these words: it goes on, is started again, or ends the job.
+    Failed(String),
+    /// It ended, with all its threads: the job stops, or it is started again.
+    Stopped,
+}
+
+/// Is told what happens to a receiver, in order. Any thread may call it; it does not wait.
+pub type ReceiverReport = Arc<dyn Fn(ReceiverEvent) + Send + Sync>;
+
 /// At the driver: says what is there and how much of it a batch takes.
 pub trait Planner: Send {
+    /// Where the input tells what happens to its receiver, if it has one. Called once, before
+    /// [`resume`](Planner::resume).
+    fn report_to(&mut self, report: ReceiverReport) {
+        drop(report);
+    }
+
     /// Goes on after `last`, the newest plan of this stream, or starts as the source is configured when there is
     /// none. Called once, before the first plan.
     ///

@@ -126,6 +126,7 @@ impl Driver {
         }
         let last = self.journal.last().cloned();
         for (stream, planner) in &mut self.planners {
+            planner.report_to(self.listeners.receiver_report(stream, &self.clock));
             let source = last.as_ref().and_then(|last| last.source(stream));
             planner.resume(source).map_err(|e| e.context(format!("input {stream}")))?;
         }

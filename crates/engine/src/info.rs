@@ -1,8 +1,8 @@
-//! What listeners are told of a batch and of a checkpoint.
+//! What listeners are told of a batch, of a receiver and of a checkpoint.
 
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_core::{BatchId, BatchPlan, BatchTime, OutputReport, RecordAges};
+use tidegate_core::{BatchId, BatchPlan, BatchTime, OutputReport, RecordAges, StreamId};
 
 /// A batch that is in every output.
 #[derive(Clone, Debug)]
@@ -59,6 +59,25 @@ pub struct StageTimes {
     pub prepare: Duration,
     /// From then until every output had committed.
     pub commit: Duration,
+}
+
+/// A receiver, as of something that happened to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiverInfo {
+    /// Name of its stream.
+    pub stream: StreamId,
+    /// What it is: `socket 127.0.0.1:9999`.
+    pub receiver: String,
+    /// Whether it receives.
+    pub active: bool,
+    /// How often it started in this run.
+    pub starts: u64,
+    /// The newest error of this run, in words.
+    pub last_error: Option<String>,
+    /// When that was, on the stream's clock.
+    pub last_error_at: Option<BatchTime>,
+    /// When it happened, on the stream's clock.
+    pub at: BatchTime,
 }
 
 /// A checkpoint from which the job can go on.

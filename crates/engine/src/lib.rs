@@ -23,7 +23,7 @@ mod sealed;
 pub use background::Publishing;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::{Engine, EngineHandle, EngineParts, OpenOutput, OutputPart, Settings, Stop};
-pub use info::{BatchInfo, CheckpointInfo, StageTimes};
+pub use info::{BatchInfo, CheckpointInfo, ReceiverInfo, StageTimes};
 pub use journal::{Journal, JournalHead};
 pub use listener::{Listeners, StreamingListener};
 pub use manifest::{checkpoints, newest_checkpoint};

@@ -6,7 +6,7 @@ use crate::supervisor::Seat;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_core::{Error, Result};
+use tidegate_core::{Error, ReceiverChange, Result};
 
 /// Where a receiver stores what it gets. Copies are the same; any thread may use one.
 ///
@@ -117,7 +117,16 @@ impl<T> ReceiverHandle<T> {
     /// # Errors
     /// The log failed before.
     pub fn admits(&self) -> Result<std::result::Result<(), Busy>> {
-        self.stream.admits()
+        Ok(self.admits_up_to(1)?.map(drop))
+    }
+
+    /// How many of `wanted` records the stream takes now, one at least: for whoever has many at once and can store them in pieces, so
+    /// that the rate limit lets through no more at a time than it means to.
+    ///
+    /// # Errors
+    /// The log failed before.
+    pub fn admits_up_to(&self, wanted: u64) -> Result<std::result::Result<u64, Busy>> {
+        self.stream.admits(wanted.max(1))
     }
 
     /// Bytes that one call stores at most (`tidegate.receiver.block_bytes_max`), as records are stored: a text takes at most five more
@@ -151,9 +160,10 @@ impl<T> ReceiverHandle<T> {
         self.seat.restart(Error::retry(why));
     }
 
-    /// Tells of something that went wrong and needs no new start.
+    /// Tells of something that went wrong and needs no new start: the log, and listeners by `on_receiver_error`.
     pub fn report_error(&self, what: &str) {
         ::log::warn!("receiver {}: {what}", self.stream.name);
+        self.stream.tell(ReceiverChange::Failed(what.to_owned()));
     }
 
     /// Ends the job with `error`: starting again can't help.

@@ -14,6 +14,8 @@ pub(crate) struct Permits {
 
 /// Permits that are saved up: those of so long a time.
 const SAVED: Duration = Duration::from_millis(200);
+/// Whoever has many records is let through with those of so long a time at least: each piece is a block, and with a log a sync.
+const PIECE: Duration = Duration::from_millis(50);
 
 impl Permits {
     pub(crate) fn new(rate: Option<f64>, now: Instant) -> Permits {
@@ -27,14 +29,19 @@ impl Permits {
 
     /// How long to wait until something may be stored; zero: now.
     pub(crate) fn wait(&mut self, now: Instant) -> Duration {
+        self.piece(1, now).err().unwrap_or_default()
+    }
+
+    /// How many of `wanted` records, at least one, may be stored now; or how long to wait until a piece of them may.
+    pub(crate) fn piece(&mut self, wanted: u64, now: Instant) -> Result<u64, Duration> {
         self.refill(now);
-        match self.rate {
-            Some(rate) if self.left < 1.0 => {
-                Duration::from_secs_f64(((1.0 - self.left) / rate).clamp(0.0, 60.0))
-                    .max(Duration::from_millis(1))
-            }
-            _ => Duration::ZERO,
+        let Some(rate) = self.rate else { return Ok(wanted) };
+        let least = (rate * PIECE.as_secs_f64()).min(wanted as f64).max(1.0);
+        if self.left >= least {
+            return Ok(wanted.min(self.left as u64));
         }
+        let wait = Duration::from_secs_f64(((least - self.left) / rate).clamp(0.0, 60.0));
+        Err(wait.max(Duration::from_millis(1)))
     }
 
     /// So many records were stored.
@@ -90,9 +97,31 @@ mod tests {
     }
 
     #[test]
+    fn many_records_are_let_through_in_pieces_that_the_rate_admits() {
+        let begun = Instant::now();
+        let mut permits = Permits::new(Some(1000.0), begun);
+        let (mut now, mut left, mut pieces) = (begun, 10_000, Vec::new());
+        while left > 0 {
+            match permits.piece(left, now) {
+                Ok(piece) => {
+                    permits.take(piece);
+                    left -= piece;
+                    pieces.push(piece);
+                }
+                Err(wait) => now += wait,
+            }
+        }
+        let passed = now - begun;
+        assert!((Duration::from_secs(9)..Duration::from_secs(11)).contains(&passed), "{passed:?}");
+        assert!(pieces.iter().all(|piece| (50..=200).contains(piece)), "{pieces:?}");
+        assert_eq!(permits.piece(3, now + Duration::from_secs(1)), Ok(3), "no more than there are");
+    }
+
+    #[test]
     fn without_a_rate_nothing_waits() {
         let mut permits = Permits::new(None, Instant::now());
         permits.take(u64::MAX);
         assert!(permits.wait(Instant::now()).is_zero());
+        assert_eq!(permits.piece(u64::MAX, Instant::now()), Ok(u64::MAX));
     }
 }

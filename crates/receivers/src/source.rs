@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tidegate_core::{
-    BatchPlan, Emit, Error, InputContext, InputGuarantee, PartitionId, Planner, Progress, Reader, Result,
-    Source, SourcePlan, SourceRange, StreamId,
+    BatchPlan, Emit, Error, InputContext, InputGuarantee, PartitionId, Planner, Progress, Reader,
+    ReceiverReport, Result, Source, SourcePlan, SourceRange, StreamId,
 };
 
 /// An input whose records a [`Receiver`] stores.
@@ -79,6 +79,7 @@ impl<T: StoredRecord> Source<T> for ReceiverSource<T> {
         *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream.clone());
         Ok(Box::new(ReceiverPlanner {
             id: context.stream.clone(),
+            describe: self.describe.clone(),
             stream,
             log_ends: next,
             log,
@@ -102,6 +103,7 @@ fn end_of(plan: &SourcePlan) -> Option<u64> {
 
 struct ReceiverPlanner<T> {
     id: StreamId,
+    describe: String,
     stream: Arc<Stream>,
     log: Option<BlockLog>,
     log_ends: Option<u64>,
@@ -112,6 +114,10 @@ struct ReceiverPlanner<T> {
 }
 
 impl<T: StoredRecord> Planner for ReceiverPlanner<T> {
+    fn report_to(&mut self, report: ReceiverReport) {
+        self.stream.report_to(&self.describe, report);
+    }
+
     fn resume(&mut self, last: Option<&SourcePlan>) -> Result<()> {
         let until = last.and_then(end_of);
         let position = until.or(self.first_in_log()).unwrap_or(0);

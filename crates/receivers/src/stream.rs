@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tidegate_core::{Error, ErrorKind, Result, SourceRange, crash_point};
+use tidegate_core::{
+    Error, ErrorKind, ReceiverChange, ReceiverEvent, ReceiverReport, Result, SourceRange, crash_point,
+};
 
 /// What a receiver can store: it is kept as bytes until its batch is committed.
 pub trait StoredRecord: Serialize + DeserializeOwned + Send + 'static {}
@@ -103,6 +105,8 @@ pub(crate) struct Stream {
     /// Its number among the streams of the job, once it has joined.
     number: std::sync::OnceLock<usize>,
     log: Option<LogReader>,
+    /// What the receiver is, and who is told what happens to it.
+    report: std::sync::OnceLock<(String, ReceiverReport)>,
     state: Mutex<State>,
     pub(crate) changed: Condvar,
 }
@@ -141,8 +145,9 @@ impl Stream {
             stopping: false,
             closing: false,
         };
-        let (number, changed) = (std::sync::OnceLock::new(), Condvar::new());
-        Stream { name, settings, marks, number, log, state: Mutex::new(state), changed }
+        let (number, report) = (std::sync::OnceLock::new(), std::sync::OnceLock::new());
+        let changed = Condvar::new();
+        Stream { name, settings, marks, number, log, report, state: Mutex::new(state), changed }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -163,6 +168,17 @@ impl Stream {
 
     pub(crate) fn position(&self, origin: &str) -> Option<u64> {
         self.marks.position(origin)
+    }
+
+    /// From now on `report` is told what happens to the receiver, which is `receiver`.
+    pub(crate) fn report_to(&self, receiver: &str, report: ReceiverReport) {
+        let _ = self.report.set((receiver.to_owned(), report));
+    }
+
+    pub(crate) fn tell(&self, change: ReceiverChange) {
+        if let Some((receiver, report)) = self.report.get() {
+            report(ReceiverEvent { receiver: receiver.clone(), change });
+        }
     }
 
     // ---- storing
@@ -318,17 +334,20 @@ impl Stream {
         }
     }
 
-    /// Whether the stream takes records now, without waiting.
-    pub(crate) fn admits(&self) -> Result<std::result::Result<(), Busy>> {
+    /// How many of `wanted` records the stream takes now, without waiting.
+    pub(crate) fn admits(&self, wanted: u64) -> Result<std::result::Result<u64, Busy>> {
         let mut state = self.lock();
         state.refuse_if_failed()?;
-        let full = state.held >= self.settings.held_bytes_max;
-        let wait = self.wait(&mut state);
-        Ok(if wait.is_zero() && !state.stopping {
-            Ok(())
+        let piece = if state.held >= self.settings.held_bytes_max {
+            // It is emptied by the next batches.
+            Err(Duration::from_secs(1))
         } else {
-            // A full stream is emptied by the next batches.
-            Err(Busy { retry_after: if full { wait.max(Duration::from_secs(1)) } else { wait } })
+            state.permits.piece(wanted, Instant::now())
+        };
+        Ok(match piece {
+            Ok(_) if state.stopping => Err(Busy { retry_after: Duration::ZERO }),
+            Ok(records) => Ok(records),
+            Err(retry_after) => Err(Busy { retry_after }),
         })
     }
 
@@ -352,6 +371,7 @@ impl Stream {
     pub(crate) fn fail(&self, error: &Error) {
         self.lock().failure.get_or_insert_with(|| (error.kind(), error.to_string()));
         self.changed.notify_all();
+        self.tell(ReceiverChange::Failed(error.to_string()));
     }
 
     // ---- the planner's side

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tidegate_core::{Error, ErrorKind, Result};
+use tidegate_core::{Error, ErrorKind, ReceiverChange, Result};
 
 /// What the handles of one start of a receiver share.
 #[derive(Default)]
@@ -172,9 +172,11 @@ fn supervise<T: StoredRecord>(shared: &Shared, stream: &Arc<Stream>, receiver: &
     while let Some(seat) = shared.sit_down() {
         let handle = ReceiverHandle::new(stream, &seat);
         let started = catch_unwind(AssertUnwindSafe(|| receiver.on_start(handle.clone())));
+        let has_started = matches!(started, Ok(Ok(())));
         let why = match started {
             Ok(Ok(())) => {
                 ::log::info!("receiver {}: {what} started", stream.name);
+                stream.tell(ReceiverChange::Started);
                 seat.wait()
             }
             Ok(Err(error)) if error.kind() == ErrorKind::Retry => Some(error),
@@ -192,9 +194,17 @@ fn supervise<T: StoredRecord>(shared: &Shared, stream: &Arc<Stream>, receiver: &
             handle.fail(panicked("its on_stop", &*panic));
         }
         seat.join();
-        let Some(why) = why else { break };
         let delay = stream.settings.restart_delay;
-        ::log::warn!("receiver {}: {what} is started again in {delay:?}: {why}", stream.name);
+        if let Some(why) = &why {
+            ::log::warn!("receiver {}: {what} is started again in {delay:?}: {why}", stream.name);
+            stream.tell(ReceiverChange::Failed(why.to_string()));
+        }
+        if has_started {
+            stream.tell(ReceiverChange::Stopped);
+        }
+        if why.is_none() {
+            break;
+        }
         if !shared.pause(delay) {
             break;
         }

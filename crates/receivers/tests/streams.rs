@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidegate_core::{
     BatchId, BatchPlan, BatchTime, Emit, Error, ErrorKind, Guarantee, InputContext, InputGuarantee,
-    PartitionId, Planner, Progress, Result, Source, SourcePlan, Storage,
+    PartitionId, Planner, Progress, ReceiverChange, ReceiverEvent, Result, Source, SourcePlan, Storage,
 };
 use tidegate_receivers::{
     LogPlace, Marks, Position, Receiver, ReceiverHandle, ReceiverSettings, ReceiverSource, Stored,
@@ -43,6 +43,8 @@ struct Run {
     planner: Box<dyn Planner>,
     handles: Told<ReceiverHandle<u64>>,
     handle: ReceiverHandle<u64>,
+    /// What listeners would be told of the receiver.
+    reports: Told<ReceiverEvent>,
     batches: u64,
 }
 
@@ -63,9 +65,18 @@ impl Run {
         let (tell, handles) = channel();
         let source = ReceiverSource::new(Open { handles: tell }, settings, marks);
         let mut planner = source.planner(&InputContext::new(name))?;
+        let (report, reports) = channel();
+        planner.report_to(Arc::new(move |event| report.send(event).unwrap_or(())));
         planner.resume(last)?;
         let handle = handles.recv().unwrap();
-        Ok(Run { source, planner, handles, handle, batches: 0 })
+        Ok(Run { source, planner, handles, handle, reports, batches: 0 })
+    }
+
+    /// The next thing that is told of the receiver.
+    fn report(&self) -> ReceiverChange {
+        let event = self.reports.recv().unwrap();
+        assert_eq!(event.receiver, "a test");
+        event.change
     }
 
     fn plan(&mut self) -> SourcePlan {
@@ -319,6 +330,70 @@ fn a_receiver_that_fails_is_started_again_and_goes_on() {
     let third = run.handles.recv().unwrap();
     third.store(2).unwrap();
     assert_eq!(run.batch(), [1, 2]);
+}
+
+#[test]
+fn each_start_of_a_receiver_is_told_and_followed_by_its_stop() {
+    let mut run = Run::start(settings(), None).unwrap();
+    let failed = |text: &str| ReceiverChange::Failed(text.to_owned());
+    assert_eq!(run.report(), ReceiverChange::Started);
+    run.handle.report_error("a bad record");
+    assert_eq!(run.report(), failed("a bad record"));
+    run.handle.restart("the origin went away");
+    assert_eq!(run.report(), failed("the origin went away"));
+    assert_eq!(run.report(), ReceiverChange::Stopped);
+    assert_eq!(run.report(), ReceiverChange::Started);
+    run.handles.recv().unwrap().fail(Error::reconfigure("no such queue"));
+    assert_eq!(run.report(), failed("receiver numbers: no such queue"));
+    assert!(run.planner.plan(INTERVAL).is_err(), "it ends the job");
+    run.planner.close();
+    assert_eq!(run.report(), ReceiverChange::Stopped);
+    run.planner.close();
+    assert_eq!(run.reports.try_iter().collect::<Vec<_>>(), [], "a stop is told once");
+}
+
+/// Is away the first time.
+struct Late {
+    away: bool,
+}
+
+impl Receiver<u64> for Late {
+    fn describe(&self) -> String {
+        "a test".to_owned()
+    }
+
+    fn promise(&self, _: bool) -> InputGuarantee {
+        InputGuarantee::new(Guarantee::AtMostOnce, "the test says so")
+    }
+
+    fn on_start(&mut self, _: ReceiverHandle<u64>) -> Result<()> {
+        match std::mem::take(&mut self.away) {
+            true => Err(Error::retry("the origin is away")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_receiver_that_could_not_start_is_not_told_to_have_started_nor_stopped() {
+    let source = ReceiverSource::new(Late { away: true }, settings(), &Marks::default());
+    let mut planner = source.planner(&InputContext::new("numbers")).unwrap();
+    let (report, reports) = channel();
+    planner.report_to(Arc::new(move |event: ReceiverEvent| report.send(event.change).unwrap()));
+    planner.resume(None).unwrap();
+    assert_eq!(reports.recv().unwrap(), ReceiverChange::Failed("the origin is away".to_owned()));
+    assert_eq!(reports.recv().unwrap(), ReceiverChange::Started);
+}
+
+#[test]
+fn a_log_that_can_not_be_written_is_told_as_an_error_of_the_receiver() {
+    let failing = Arc::new(FailingStorage::new(Arc::new(MemoryStorage::new())));
+    let storage: Arc<dyn Storage> = failing.clone();
+    let run = Run::start(logged(&storage), None).unwrap();
+    assert_eq!(run.report(), ReceiverChange::Started);
+    failing.fail_from(failing.calls() + 1, Fault::Refused);
+    run.handle.store(1).unwrap_err();
+    assert!(matches!(run.report(), ReceiverChange::Failed(text) if text.starts_with("receiver numbers: ")));
 }
 
 #[test]

@@ -87,8 +87,8 @@ pub use tidegate_core::{Guarantee, InputGuarantee};
 pub use tidegate_dataflow::ops::{State, StaticPairs};
 pub use tidegate_dataflow::{Data, Difference, ExchangeData, Partitioner, StateDescription, Upgrade};
 pub use tidegate_engine::{
-    BatchInfo, CheckpointInfo, Clock, ManualClock, StageTimes, Stop, StreamingListener, SystemClock,
-    checkpoints,
+    BatchInfo, CheckpointInfo, Clock, ManualClock, ReceiverInfo, StageTimes, Stop, StreamingListener,
+    SystemClock, checkpoints,
 };
 pub use tidegate_receivers::{Busy, Gaps, Position, Receiver, ReceiverHandle, Stored};
 

@@ -1,8 +1,9 @@
 //! What inputs are told beside their plans: their rate, what is never read again, that the job stops.
 
 use crate::fake::{INTERVAL, directory};
-use crate::scripted::{Aside, Opening, Order, Script};
-use tidegate_engine::{PidSettings, Stop};
+use crate::scripted::{Aside, Opening, Order, Script, Told};
+use tidegate_core::{BatchTime, ReceiverChange, ReceiverEvent};
+use tidegate_engine::{PidSettings, ReceiverInfo, Stop};
 
 fn started(opening: &Opening<'_>) -> Script {
     let script = Script::start(opening).unwrap();
@@ -99,4 +100,47 @@ fn a_stop_at_once_waits_for_no_input() {
     script.engine.stop(Stop::Now);
     script.end().unwrap();
     assert!(!script.asides().contains(&Aside::Drain));
+}
+
+#[test]
+fn what_happens_to_a_receiver_is_told_in_order_with_batches_and_what_came_before() {
+    let script = started(&Opening { inputs: &["lines", "words"], ..Opening::default() });
+    let tell = |input: usize, change| {
+        script.receivers[input](ReceiverEvent { receiver: format!("origin {input}"), change });
+    };
+    let told = |stream: &str, receiver: &str, at: u64| ReceiverInfo {
+        stream: stream.into(),
+        receiver: receiver.to_owned(),
+        active: false,
+        starts: 0,
+        last_error: None,
+        last_error_at: None,
+        at: BatchTime(at * 1000),
+    };
+    tell(0, ReceiverChange::Failed("away".to_owned()));
+    let late = ReceiverInfo {
+        last_error: Some("away".to_owned()),
+        last_error_at: Some(BatchTime(100_000)),
+        ..told("lines", "origin 0", 100)
+    };
+    assert_eq!(script.told(), Told::Receiver("error", late.clone()));
+    tell(1, ReceiverChange::Started);
+    assert_eq!(
+        script.told(),
+        Told::Receiver("started", ReceiverInfo { active: true, starts: 1, ..told("words", "origin 1", 100) }),
+        "each input has its own"
+    );
+    script.advance(1);
+    assert!(matches!(script.order(), Order::Run(1, _)));
+    script.through(1, 1);
+    assert!(matches!(script.told(), Told::Completed(1, false)));
+    tell(0, ReceiverChange::Started);
+    tell(0, ReceiverChange::Stopped);
+    let again = ReceiverInfo { starts: 1, at: BatchTime(101_000), ..late };
+    assert_eq!(script.told(), Told::Receiver("started", ReceiverInfo { active: true, ..again.clone() }));
+    assert_eq!(script.told(), Told::Receiver("stopped", again));
+    script.engine.stop(Stop::Now);
+    script.end().unwrap();
+    tell(0, ReceiverChange::Started);
+    assert_eq!(script.told(), Told::Stopped(None), "and nothing behind the end");
 }

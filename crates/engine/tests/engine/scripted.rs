@@ -6,12 +6,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidegate_core::{
-    BatchId, BatchPlan, BatchReport, Delivery, EpochStart, Error, Held, Planner, RecordAges, Result, Runtime,
-    RuntimeEvent, RuntimeFactory, SourcePlan, SourceRange, StateCheckpoint, StateShape, Storage, StreamId,
+    BatchId, BatchPlan, BatchReport, Delivery, EpochStart, Error, Held, Planner, ReceiverReport, RecordAges,
+    Result, Runtime, RuntimeEvent, RuntimeFactory, SourcePlan, SourceRange, StateCheckpoint, StateShape,
+    Storage, StreamId,
 };
 use tidegate_engine::{
     BatchInfo, CheckpointInfo, Engine, EngineHandle, EngineParts, ManualClock, OutputPart, PidSettings,
-    Publishing, Settings, StreamingListener,
+    Publishing, ReceiverInfo, Settings, StreamingListener,
 };
 use tidegate_storage::LocalStorage;
 
@@ -36,6 +37,8 @@ pub(crate) enum Told {
     Retry(String),
     Checkpoint(CheckpointInfo),
     Damaged(String),
+    /// Of a receiver: `started`, `error` or `stopped`.
+    Receiver(&'static str, ReceiverInfo),
     Stopped(Option<String>),
 }
 
@@ -60,6 +63,8 @@ pub(crate) struct Script {
     told: Receiver<Told>,
     committed: Receiver<(StreamId, SourcePlan)>,
     asides: Receiver<Aside>,
+    /// Where the inputs tell of their receivers, in their order.
+    pub(crate) receivers: Vec<ReceiverReport>,
     plans: Arc<Mutex<Vec<Arc<BatchPlan>>>>,
     reports: Arc<Mutex<Vec<Report>>>,
     starts: Arc<Mutex<Vec<Start>>>,
@@ -134,8 +139,10 @@ impl Script {
         let (aside, asides) = channel();
         let (plans, reports, starts) = (Arc::default(), Arc::default(), Arc::default());
         let clock = ManualClock::at(opening.second * 1000);
+        let (report, given) = channel();
         let planner = |name: &&str| {
             let planner = OneByOne {
+                report: report.clone(),
                 stream: StreamId::from(*name),
                 partition: format!("{name}{}", opening.suffix),
                 at: 0,
@@ -166,7 +173,8 @@ impl Script {
             clock: Arc::new(clock.clone()),
             listeners: vec![Arc::new(Tell(Mutex::new(tell)))],
         })?;
-        Ok(Script { engine, clock, orders, told, committed, asides, plans, reports, starts })
+        let receivers = given.try_iter().collect();
+        Ok(Script { engine, clock, orders, told, committed, asides, receivers, plans, reports, starts })
     }
 
     /// The next order.
@@ -263,9 +271,14 @@ struct OneByOne {
     aside: Sender<Aside>,
     panics: bool,
     taken: u32,
+    report: Sender<ReceiverReport>,
 }
 
 impl Planner for OneByOne {
+    fn report_to(&mut self, report: ReceiverReport) {
+        self.report.send(report).unwrap();
+    }
+
     fn resume(&mut self, last: Option<&SourcePlan>) -> Result<()> {
         self.at = last.map_or(0, |last| last.ranges[0].until);
         Ok(())
@@ -371,6 +384,18 @@ impl StreamingListener for Tell {
 
     fn on_checkpoint_damaged(&self, what: &str) {
         self.send(Told::Damaged(what.to_owned()));
+    }
+
+    fn on_receiver_started(&self, receiver: &ReceiverInfo) {
+        self.send(Told::Receiver("started", receiver.clone()));
+    }
+
+    fn on_receiver_error(&self, receiver: &ReceiverInfo) {
+        self.send(Told::Receiver("error", receiver.clone()));
+    }
+
+    fn on_receiver_stopped(&self, receiver: &ReceiverInfo) {
+        self.send(Told::Receiver("stopped", receiver.clone()));
     }
 
     fn on_stopped(&self, error: Option<&str>) {

@@ -12,6 +12,7 @@ mod operators;
 mod output_contract;
 mod rdd_failures;
 mod rdds;
+mod receiver_events;
 mod refusals;
 mod restarts;
 mod small_inputs;
