@@ -15,7 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::util::Timeout;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -57,11 +57,19 @@ struct Pending {
     bytes_max: usize,
 }
 
-/// Of one partition.
+/// Of one partition: records with their sizes, in order.
 #[derive(Default)]
 struct Taken {
-    records: Vec<KafkaRecord>,
+    records: VecDeque<(KafkaRecord, usize)>,
     bytes: usize,
+}
+
+/// Records of one partition that are stored as one.
+struct Piece {
+    name: TopicPartition,
+    count: usize,
+    /// Behind the last of them.
+    until: u64,
 }
 
 /// Commits to the group: at most one is on its way.
@@ -77,12 +85,11 @@ impl Pending {
         self.count >= RECORDS_MAX || self.bytes >= self.bytes_max
     }
 
-    fn add(&mut self, message: &BorrowedMessage<'_>) {
-        let record = owned(message);
+    fn insert(&mut self, record: OwnedRecord) {
         let bytes = size(&record);
         let name = TopicPartition::new(record.topic.clone(), record.partition);
         let taken = self.partitions.entry(name).or_default();
-        taken.records.push(record.into());
+        taken.records.push_back((record.into(), bytes));
         taken.bytes += bytes;
         self.count += 1;
         self.bytes += bytes;
@@ -94,9 +101,32 @@ impl Pending {
         self.bytes -= taken.bytes;
     }
 
-    fn take(&mut self) -> BTreeMap<TopicPartition, Taken> {
-        (self.count, self.bytes) = (0, 0);
-        std::mem::take(&mut self.partitions)
+    /// The next of each partition, `most` records together at most, in equal shares: how many, and where each goes on.
+    fn piece(&self, most: usize) -> Vec<Piece> {
+        let share = most.div_ceil(self.partitions.len().max(1));
+        let mut left = most;
+        let mut pieces = Vec::new();
+        for (name, taken) in &self.partitions {
+            let count = taken.records.len().min(share).min(left);
+            if let Some((last, _)) = count.checked_sub(1).and_then(|last| taken.records.get(last)) {
+                left -= count;
+                pieces.push(Piece { name: name.clone(), count, until: last.offset() + 1 });
+            }
+        }
+        pieces
+    }
+
+    fn take(&mut self, piece: &Piece) -> Vec<KafkaRecord> {
+        let Some(taken) = self.partitions.get_mut(&piece.name) else { return Vec::new() };
+        let (records, sizes): (Vec<_>, Vec<_>) = taken.records.drain(..piece.count).unzip();
+        let bytes = sizes.iter().sum::<usize>();
+        taken.bytes -= bytes;
+        self.bytes -= bytes;
+        self.count -= records.len();
+        if taken.records.is_empty() {
+            self.partitions.remove(&piece.name);
+        }
+        records
     }
 }
 
@@ -166,7 +196,7 @@ impl Member {
             let came = match self.client.poll(Timeout::After(wait)) {
                 None => false,
                 Some(Ok(message)) => {
-                    self.pending.add(&message);
+                    self.pending.insert(owned(&message));
                     true
                 }
                 Some(Err(error)) => {
@@ -230,28 +260,34 @@ impl Member {
         }
     }
 
-    /// Stores what is pending, unless the stream takes nothing now.
+    /// Stores as much of what is pending as the stream takes now.
     fn store(&mut self) -> Result<()> {
-        if let Err(busy) = self.handle.admits()? {
-            self.pause();
-            self.handle.wait_stopped(busy.retry_after.min(WAIT));
+        let most = match self.handle.admits_up_to(self.pending.count as u64)? {
+            Ok(most) => usize::try_from(most).unwrap_or(usize::MAX),
+            Err(busy) => {
+                // What came meanwhile is taken up to the bound; then partitions are paused.
+                self.handle.wait_stopped(busy.retry_after.min(WAIT));
+                return Ok(());
+            }
+        };
+        let pieces = self.pending.piece(most);
+        if !self.handle.is_logged() && !self.commit_first(&pieces)? {
             return Ok(());
         }
-        if !self.handle.is_logged() && !self.commit_first()? {
-            return Ok(());
+        for piece in pieces {
+            let records = self.pending.take(&piece);
+            self.store_one(&piece.name, records, piece.until)?;
+            self.client.context().lock().stored.insert(piece.name, piece.until);
         }
-        for (name, taken) in self.pending.take() {
-            let until = self.store_one(&name, taken.records)?;
-            self.client.context().lock().stored.insert(name, until);
+        if self.pending.count == 0 {
+            self.resume();
         }
-        self.resume();
         Ok(())
     }
 
-    /// Stores records of one partition; gives where it goes on.
-    fn store_one(&self, name: &TopicPartition, mut records: Vec<KafkaRecord>) -> Result<u64> {
+    /// Stores records of one partition, up to the offset `until`.
+    fn store_one(&self, name: &TopicPartition, mut records: Vec<KafkaRecord>, until: u64) -> Result<()> {
         let origin = self.client.context().origin(name);
-        let until = records.last().map_or(0, |last| last.offset() + 1);
         while let Some(first) = records.first() {
             let position = Position::new(origin.clone(), first.offset(), until);
             match self.handle.store_at(records.iter().cloned(), position)? {
@@ -264,18 +300,13 @@ impl Member {
                 }
             }
         }
-        Ok(until)
+        Ok(())
     }
 
     /// Without a log: what is in no batch yet is lost by a crash, so it must not be read again after one either. False: the group
     /// is being shared out anew, and says first who has the partitions.
-    fn commit_first(&mut self) -> Result<bool> {
-        let offsets: Offsets = self
-            .pending
-            .partitions
-            .iter()
-            .filter_map(|(name, taken)| Some((name.clone(), taken.records.last()?.offset() + 1)))
-            .collect();
+    fn commit_first(&mut self, pieces: &[Piece]) -> Result<bool> {
+        let offsets: Offsets = pieces.iter().map(|piece| (piece.name.clone(), piece.until)).collect();
         match commit_within(&self.client, &offsets, COMMIT_TIMEOUT) {
             Ok(()) => {
                 self.commits.sent.extend(offsets);
@@ -454,4 +485,37 @@ fn size(record: &OwnedRecord) -> usize {
     let headers: usize =
         record.headers.iter().map(|(name, value)| name.len() + bytes(value) + RECORD_OVERHEAD_BYTES).sum();
     record.topic.len() + bytes(&record.key) + bytes(&record.value) + headers + RECORD_OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_holds_no_more_than_is_admitted_in_order_and_of_each_partition() {
+        let mut pending = Pending { partitions: BTreeMap::new(), count: 0, bytes: 0, bytes_max: 1000 };
+        for (partition, records) in [(0, 100), (1, 3), (2, 50)] {
+            for offset in 0..records {
+                let topic = "lines".to_owned();
+                pending.insert(OwnedRecord { topic, partition, offset, ..OwnedRecord::default() });
+            }
+        }
+        let mut taken: BTreeMap<TopicPartition, Vec<u64>> = BTreeMap::new();
+        while pending.count > 0 {
+            let pieces = pending.piece(10);
+            let counts: Vec<_> = pieces.iter().map(|piece| piece.count).collect();
+            assert!((1..=10).contains(&counts.iter().sum::<usize>()), "{counts:?}");
+            for piece in &pieces {
+                let records = pending.take(piece);
+                assert_eq!(records.last().map(|last| last.offset() + 1), Some(piece.until));
+                taken.entry(piece.name.clone()).or_default().extend(records.iter().map(KafkaRecord::offset));
+            }
+            if taken.values().map(Vec::len).sum::<usize>() <= 10 {
+                assert_eq!(counts, [4, 3, 3], "the first piece has some of each");
+            }
+        }
+        assert_eq!((pending.bytes, pending.partitions.len()), (0, 0));
+        let all: Vec<Vec<u64>> = taken.into_values().collect();
+        assert_eq!(all, [(0..100).collect::<Vec<_>>(), (0..3).collect(), (0..50).collect()]);
+    }
 }

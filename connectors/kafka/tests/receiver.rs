@@ -44,3 +44,21 @@ fn a_broker_that_is_away_is_waited_for() {
     mock.broker_down(1).unwrap();
     assert_eq!(run.stop(Stop::Gracefully), [] as [String; 0], "and when the job stops");
 }
+
+#[test]
+fn a_rate_limit_cuts_what_came_with_one_fetch() {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("lines", 1, 1).unwrap();
+    let at = mock.bootstrap_servers();
+    Writer::open(&at).write("lines", 0, numbers(0..1000));
+    for log in [None, Some(tempfile::tempdir().unwrap())] {
+        let mut group = Group::new(&at, "lines", log.as_ref().map(tempfile::TempDir::path));
+        group.name = if log.is_some() { "logged" } else { "unlogged" };
+        // One is admitted at the start, the next after half a minute.
+        group.conf.push(("tidegate.receiver.max_rate", "0.03"));
+        let run = group.start();
+        assert_eq!(run.next(1), numbers(0..1));
+        assert_eq!(run.stop(Stop::Now), [] as [String; 0]);
+        assert_eq!(group.committed(1), [1], "the group is told of what is stored");
+    }
+}

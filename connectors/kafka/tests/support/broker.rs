@@ -22,8 +22,13 @@ impl Broker {
     pub(crate) fn open() -> Broker {
         let at = std::env::var("TIDEGATE_TEST_KAFKA")
             .expect("TIDEGATE_TEST_KAFKA names a broker; see cargo xtask test");
-        let admin = ClientConfig::new().set("bootstrap.servers", &at).create().unwrap();
-        Broker { at, admin }
+        Broker::at(&at)
+    }
+
+    /// A broker of a test's own.
+    pub(crate) fn at(at: &str) -> Broker {
+        let admin = ClientConfig::new().set("bootstrap.servers", at).create().unwrap();
+        Broker { at: at.to_owned(), admin }
     }
 
     /// A new topic; its name is used by no other run.

@@ -19,6 +19,8 @@ pub(crate) struct Group<'a> {
     pub(crate) log: Option<&'a Path>,
     pub(crate) receivers: usize,
     pub(crate) settings: Vec<(&'a str, &'a str)>,
+    /// Settings of the job.
+    pub(crate) conf: Vec<(&'a str, &'a str)>,
 }
 
 /// One run.
@@ -29,7 +31,8 @@ pub(crate) struct Run {
 
 impl<'a> Group<'a> {
     pub(crate) fn new(at: &'a str, topic: &'a str, log: Option<&'a Path>) -> Self {
-        Group { at, topic, name: topic, log, receivers: 1, settings: vec![("auto.offset.reset", "earliest")] }
+        let settings = vec![("auto.offset.reset", "earliest")];
+        Group { at, topic, name: topic, log, receivers: 1, settings, conf: Vec::new() }
     }
 
     pub(crate) fn start(&self) -> Run {
@@ -46,6 +49,7 @@ impl<'a> Group<'a> {
                 "tidegate.receiver.write_ahead_log.enable",
                 if self.log.is_some() { "true" } else { "false" },
             );
+        let conf = self.conf.iter().fold(conf, |conf, (key, value)| conf.set(key, value));
         let ssc = StreamingContext::new(conf, Duration::from_millis(20)).unwrap();
         if let Some(log) = self.log {
             ssc.checkpoint(log).unwrap();
