@@ -1,13 +1,15 @@
 //! Topics of a test, and what is done to a broker behind a job's back.
 
 use crate::patience::{PATIENCE, wait_for};
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tidegate_servers::lines::PARTITIONS;
 use tidegate_servers::load::{self, block_on};
@@ -33,6 +35,28 @@ pub fn empty_topic(brokers: &str, what: &str, partitions: i32, configs: &[(&str,
     topic
 }
 
+/// A new topic with these lines, each of its partitions on broker 2 and on broker 1, with broker 2 to lead.
+pub fn topic_led_by_second(brokers: &str, what: &str, lines: u64) -> String {
+    let topic = new_name(what);
+    let replicas = vec![&[2, 1][..]; PARTITIONS.unsigned_abs() as usize];
+    let new = NewTopic::new(&topic, PARTITIONS, TopicReplication::Variable(&replicas));
+    let done =
+        block_on(admin(brokers).create_topics([&new], &AdminOptions::new())).expect("a topic can be made");
+    done.into_iter().for_each(|topic| drop(topic.expect("a topic can be made")));
+    wait_for("broker 2 to lead", || (leaders(brokers, &topic) == [2]).then_some(()));
+    load::produce_lines(brokers, &topic, 0..lines).expect("lines can be written");
+    topic
+}
+
+/// The brokers that lead a partition of the topic, in ascending order. A partition without a leader counts as -1.
+pub fn leaders(brokers: &str, topic: &str) -> Vec<i32> {
+    let client: BaseConsumer = config(brokers).create().expect("a consumer can be made");
+    let found = client.fetch_metadata(Some(topic), PATIENCE).expect("a broker answers");
+    let leaders =
+        found.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.leader());
+    BTreeSet::from_iter(leaders).into_iter().collect()
+}
+
 /// Removes all records of a partition before `offset`, as retention does.
 pub fn remove_before(brokers: &str, topic: &str, partition: i32, offset: i64) {
     let mut list = TopicPartitionList::new();
@@ -40,6 +64,15 @@ pub fn remove_before(brokers: &str, topic: &str, partition: i32, offset: i64) {
     let done =
         block_on(admin(brokers).delete_records(&list, &AdminOptions::new())).expect("records can be removed");
     done.elements().iter().for_each(|partition| partition.error().expect("records can be removed"));
+}
+
+/// Lets a topic take records of so many bytes at most, in place of what was said before.
+pub fn take_at_most(brokers: &str, topic: &str, bytes: u32) {
+    let bytes = bytes.to_string();
+    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", &bytes);
+    let done = block_on(admin(brokers).alter_configs([&change], &AdminOptions::new()))
+        .expect("a topic can be changed");
+    done.into_iter().for_each(|topic| drop(topic.expect("a topic can be changed")));
 }
 
 /// Lets a topic have so many partitions.

@@ -2,7 +2,7 @@
 //! when it is back, and counts each line once.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use tidegate_acceptance::broker::topic_of_lines;
+use tidegate_acceptance::broker::{leaders, topic_led_by_second, topic_of_lines};
 use tidegate_acceptance::database::Kind;
 use tidegate_acceptance::patience::wait_for;
 use tidegate_acceptance::program::Run;
@@ -38,6 +38,33 @@ fn a_broker_that_is_stopped_and_one_that_is_killed() {
     kafka.kill();
     assert!(story.check().unwrap().records() < topic.lines, "the job had nothing left to do");
     kafka.start_again().unwrap();
+    run.wait().succeeded().unwrap();
+    story.finished().unwrap();
+}
+
+/// Both brokers have every record. The one that leads dies, the other takes over, and gives the lead back when
+/// the first is there again.
+#[test]
+fn a_leader_that_moves_to_another_broker_and_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Kafka::options().heap_mib(256).property("leader.imbalance.check.interval.seconds", "1");
+    let first = first.start(&directory.path().join("first")).unwrap();
+    let mut second = first.another(2).heap_mib(256).start(&directory.path().join("second")).unwrap();
+    let brokers = format!("{},{}", first.bootstrap(), second.bootstrap());
+    let lines = 400_000;
+    let name = topic_led_by_second(&brokers, "leader", lines);
+    let topic = Topic { name, brokers: brokers.clone(), lines };
+    let mut story = Story::new(&topic, Kind::Sqlite, Memory::Checkpoint, "");
+    let job = story.job.clone().kafka("queued.min.messages", "100").kafka("fetch.message.max.bytes", "1000");
+    let mut run = job.rate(8_000).until_caught_up().start();
+    in_the_middle(&story, &mut run, 4_000);
+    second.kill();
+    wait_for("the other broker to lead", || (leaders(&brokers, &topic.name) == [1]).then_some(()));
+    in_the_middle(&story, &mut run, 8_000);
+    second.start_again().unwrap();
+    wait_for("the lead to be given back", || (leaders(&brokers, &topic.name) == [2]).then_some(()));
+    in_the_middle(&story, &mut run, 8_000);
+    assert!(story.check().unwrap().records() < topic.lines, "the job had nothing left to do");
     run.wait().succeeded().unwrap();
     story.finished().unwrap();
 }

@@ -30,6 +30,18 @@ pub struct KafkaOptions {
     heap_mib: u32,
     sasl: Option<(String, String)>,
     properties: BTreeMap<String, String>,
+    /// The cluster that it joins; `None`: it is one of its own.
+    cluster: Option<Cluster>,
+}
+
+/// A cluster that another node has made.
+#[derive(Debug, Clone)]
+struct Cluster {
+    id: String,
+    /// Address of its controller.
+    controller: String,
+    /// Number of the node that joins.
+    node: u32,
 }
 
 impl KafkaOptions {
@@ -92,12 +104,26 @@ pub struct Kafka {
 impl Kafka {
     /// The settings of [`Kafka::start`], to be changed.
     pub fn options() -> KafkaOptions {
-        KafkaOptions { heap_mib: 512, sasl: None, properties: BTreeMap::new() }
+        KafkaOptions { heap_mib: 512, sasl: None, properties: BTreeMap::new(), cluster: None }
     }
 
     /// Starts a broker in `dir` and returns when it takes requests.
     pub fn start(dir: &Path) -> Result<Self, ServerError> {
         Self::options().start(dir)
+    }
+
+    /// The settings of another broker of the same cluster, with a number of its own from 2 on. This one stays the only controller,
+    /// so it is to outlive the others.
+    ///
+    /// # Panics
+    /// When what this broker wrote about its cluster can't be read.
+    pub fn another(&self, node: u32) -> KafkaOptions {
+        let file = self.data_dir().join("meta.properties");
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let id = text.lines().find_map(|line| line.strip_prefix("cluster.id="));
+        let id = id.unwrap_or_else(|| panic!("{} names no cluster", file.display())).to_owned();
+        let cluster = Cluster { id, controller: address(&self.controller_port), node };
+        KafkaOptions { cluster: Some(cluster), ..Self::options() }
     }
 
     /// The address for clients. It stays the same over stops and starts of this value.
@@ -199,11 +225,19 @@ impl Kafka {
                 format!("{login} required user_{user}=\"{password}\";"),
             );
         }
+        let (bound, voter) = match &self.options.cluster {
+            None => (format!("{listeners},CONTROLLER://{controller}"), controller),
+            Some(cluster) => {
+                settings.insert("process.roles".into(), "broker".into());
+                settings.insert("node.id".into(), cluster.node.to_string());
+                (listeners.clone(), cluster.controller.clone())
+            }
+        };
         settings.extend([
-            ("advertised.listeners".to_owned(), listeners.clone()),
-            ("listeners".to_owned(), format!("{listeners},CONTROLLER://{controller}")),
+            ("advertised.listeners".to_owned(), listeners),
+            ("listeners".to_owned(), bound),
             ("listener.security.protocol.map".to_owned(), protocols),
-            ("controller.quorum.voters".to_owned(), format!("1@{controller}")),
+            ("controller.quorum.voters".to_owned(), format!("1@{voter}")),
             ("log.dirs".to_owned(), self.data_dir().display().to_string()),
         ]);
         settings.extend(self.options.properties.clone());
@@ -217,7 +251,9 @@ impl Kafka {
         Need::Java.check()?;
         let mut java = self.java();
         java.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-        java.args(["kafka.tools.StorageTool", "format", "--cluster-id", &random_cluster_id(), "--config"]);
+        let cluster =
+            self.options.cluster.as_ref().map_or_else(random_cluster_id, |cluster| cluster.id.clone());
+        java.args(["kafka.tools.StorageTool", "format", "--cluster-id", &cluster, "--config"]);
         java.arg(self.settings_path());
         run_logged("formatting Kafka's storage", java, &self.log())
     }
