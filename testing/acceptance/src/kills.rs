@@ -8,11 +8,22 @@ const BATCHES_A_RUN: u64 = 12;
 /// Batches a second.
 const BATCHES_A_SECOND: u64 = 20;
 
+/// Kills of a test in a run of all of them. A guarantee is looked at closer with more: `TIDEGATE_KILLS=200 cargo xtask test kills`.
+const KILLS: u64 = 40;
+
+/// How often a test kills its job: `TIDEGATE_KILLS`, or 40 times.
+///
+/// # Panics
+/// When that is no number.
+pub fn kills() -> u64 {
+    number("TIDEGATE_KILLS").unwrap_or(KILLS)
+}
+
 /// The number in an environment variable.
 ///
 /// # Panics
 /// When it is none.
-pub fn number(variable: &str) -> Option<u64> {
+fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
 }

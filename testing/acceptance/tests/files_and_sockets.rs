@@ -6,12 +6,11 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
-use tidegate_acceptance::kills::{Chance, seed};
+use tidegate_acceptance::kills::{Chance, kills, seed};
 use tidegate_acceptance::sources::SourceJob;
 use tidegate_acceptance::truth::totals_of;
 use tidegate_core::CRASH_POINTS;
 
-const KILLS: u64 = 30;
 const FILES_A_KILL: u64 = 20;
 
 /// Puts a file into place as its writer should: whole, by a rename.
@@ -41,13 +40,13 @@ fn a_job_killed_at_every_crash_point_counts_each_file_once() {
 }
 
 #[test]
-fn a_job_killed_at_random_while_files_come_counts_each_once() {
+fn random_kills_while_files_come_count_each_once() {
     let folder = tempfile::tempdir().unwrap();
     let job = SourceJob::new(&format!("files:{}", folder.path().display()));
-    let seed = seed();
-    println!("{KILLS} kills; the same ones again with TIDEGATE_SEED={seed}");
+    let (kills, seed) = (kills(), seed());
+    println!("{kills} kills; the same ones again with TIDEGATE_SEED={seed}");
     let (mut chance, mut files) = (Chance::new(seed), 0);
-    for kill in 0..KILLS {
+    for kill in 0..kills {
         let mut run = job.start();
         run.wait_for_output("\" started: ");
         (0..FILES_A_KILL).for_each(|_| {

@@ -1,13 +1,10 @@
 //! Lines that a client posts, numbers, and repeats until it is answered: each is counted once, whatever is killed.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use tidegate_acceptance::kills::number;
+use tidegate_acceptance::kills::kills;
 use tidegate_acceptance::program::Build;
 use tidegate_acceptance::sources::{Client, SourceJob, free_address};
 use tidegate_core::{CRASH_POINTS, RECEIVER_CRASH_POINTS};
-
-/// Kills, unless `TIDEGATE_KILLS` says otherwise.
-const KILLS: u64 = 200;
 
 fn posted_to() -> (String, SourceJob) {
     let address = free_address();
@@ -29,8 +26,8 @@ fn a_job_killed_at_every_crash_point_counts_what_clients_post_once() {
 }
 
 #[test]
-fn two_hundred_random_kills_lose_nothing_and_count_nothing_twice() {
-    let kills = number("TIDEGATE_KILLS").unwrap_or(KILLS);
+fn random_kills_lose_nothing_and_count_nothing_twice() {
+    let kills = kills();
     let (address, job) = posted_to();
     let job = job.logged();
     let client = Client::start(&address);

@@ -1,18 +1,16 @@
-//! A job that receives a topic as members of a group, killed 200 times at random moments, counts each line once.
+//! A job that receives a topic as members of a group, killed over and over at random moments, counts each line once.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use tidegate_acceptance::broker::topic_of_lines;
-use tidegate_acceptance::kills::number;
+use tidegate_acceptance::kills::kills;
 use tidegate_acceptance::sources::SourceJob;
 use tidegate_acceptance::story::shared;
 use tidegate_acceptance::truth::totals_of_all;
 
 const LINES: u64 = 200_000;
-/// Kills, unless `TIDEGATE_KILLS` says otherwise.
-const KILLS: u64 = 200;
 
 #[test]
-fn two_hundred_random_kills_of_a_receiving_job_lose_nothing_and_count_nothing_twice() {
+fn random_kills_of_a_receiving_job_lose_nothing_and_count_nothing_twice() {
     let brokers = shared().kafka;
     let topic = topic_of_lines(&brokers, "receiver-kills", LINES);
     // Members that are known by name are not waited for when they are gone.
@@ -23,6 +21,6 @@ fn two_hundred_random_kills_of_a_receiving_job_lose_nothing_and_count_nothing_tw
     // In small blocks, so that the topic lasts.
     let slow = job.clone().set("tidegate.receiver.max_rate", "1000");
     let slow = slow.set("tidegate.receiver.block_bytes_max", "16384");
-    let seed = slow.kill_at_random("Kafka by receiver", number("TIDEGATE_KILLS").unwrap_or(KILLS));
+    let seed = slow.kill_at_random("Kafka by receiver", kills());
     job.finish(job.start(), &totals_of_all(LINES)).unwrap_or_else(|text| panic!("seed {seed}: {text}"));
 }

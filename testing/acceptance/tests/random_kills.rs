@@ -1,16 +1,14 @@
-//! A job killed 200 times at random moments over a million lines counts each line once; what the database holds after each
+//! A job killed over and over at random moments in a million lines counts each line once; what the database holds after each
 //! kill is the truth for the offsets beside it.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::sync::LazyLock;
 use tidegate_acceptance::broker::topic_of_lines;
 use tidegate_acceptance::database::Kind;
-use tidegate_acceptance::kills::{kill_at_random, number};
+use tidegate_acceptance::kills::{kill_at_random, kills};
 use tidegate_acceptance::story::{Memory, Story, Topic, shared};
 
 const LINES: u64 = 1_000_000;
-/// Kills of both tests together, unless `TIDEGATE_KILLS` says otherwise.
-const KILLS: u64 = 200;
 
 static TOPIC: LazyLock<Topic> = LazyLock::new(|| {
     let brokers = shared().kafka;
@@ -18,17 +16,17 @@ static TOPIC: LazyLock<Topic> = LazyLock::new(|| {
 });
 
 fn kill(kind: Kind) {
-    let kills = number("TIDEGATE_KILLS").unwrap_or(KILLS) / 2;
+    let kills = kills();
     let mut story = Story::new(&TOPIC, kind, Memory::Checkpoint, &shared().postgres);
     kill_at_random(&format!("{kind:?}"), &mut story, LINES, kills);
 }
 
 #[test]
-fn a_hundred_kills_with_sqlite() {
+fn random_kills_with_sqlite() {
     kill(Kind::Sqlite);
 }
 
 #[test]
-fn a_hundred_kills_with_postgres() {
+fn random_kills_with_postgres() {
     kill(Kind::Postgres);
 }
