@@ -40,12 +40,14 @@
 //! - **PostgreSQL**: a writer and a connection for each worker. Two outputs of one job must not write the same rows of one
 //!   table: each would wait for the other to commit, and give up at the lock timeout. The crate sends passwords nowhere but to
 //!   the server, and speaks no TLS. A pooler between must keep sessions (no transaction pooling).
+//! - A table takes rows that delete, too: [`Change`]. What the user's table must be is checked before the first row.
 //! - A floating-point counter depends on the order of its additions, which is not the same in each run.
 #![cfg_attr(
     not(any(feature = "sqlite", feature = "postgres")),
     allow(dead_code, unused_imports, reason = "no database, no use")
 )]
 
+mod change;
 mod hash;
 mod memory;
 #[cfg(feature = "postgres")]
@@ -58,6 +60,7 @@ mod sqlite;
 mod staging;
 mod table;
 
+pub use change::Change;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOutput, postgres_offsets};
 pub use row::{SqlKind, SqlRef, SqlRow, SqlType, SqlValue};

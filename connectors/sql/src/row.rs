@@ -96,11 +96,20 @@ pub trait SqlValue {
 /// }
 /// ```
 pub trait SqlRow: 'static {
+    /// Whether some of the rows delete: true for [`Change`](crate::Change), which only an upsert table takes.
+    const DELETES: bool = false;
+
     /// The types of the fields, in order.
     fn types() -> Vec<SqlType>;
 
     /// Gives the value of each field, in order.
     fn each_value(&self, each: &mut dyn FnMut(SqlRef<'_>));
+
+    /// Whether this row takes the row with its key out of the table, rather than being put into it. The values of the other fields
+    /// are not looked at then.
+    fn is_delete(&self) -> bool {
+        false
+    }
 }
 
 macro_rules! value {

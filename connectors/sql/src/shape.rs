@@ -21,6 +21,8 @@ pub(crate) struct ExistingColumn {
     pub(crate) has_default: bool,
     /// Whether no row may name it.
     pub(crate) generated: bool,
+    /// The collation that takes some texts of other bytes for equal, where it has one.
+    pub(crate) loose_collation: Option<String>,
 }
 
 /// In what databases differ.
@@ -53,6 +55,13 @@ impl Dialect {
                 ));
             } else if !(self.accepts)(&column.declared, needed.kind) {
                 flaws.push(format!("column {name} is {}, needed is {type_name}", column.declared));
+            } else if let Some(collation) = &column.loose_collation
+                && table.keys.iter().any(|key| key == name)
+            {
+                flaws.push(format!(
+                    "key column {name} has the collation {collation}, which takes some texts of other bytes for equal, needed is one \
+                     that does not: keys are told apart by their bytes"
+                ));
             } else if column.not_null && needed.nullable {
                 flaws.push(format!(
                     "column {name} is NOT NULL, needed is one that takes NULL, as its field is an Option"

@@ -24,7 +24,7 @@ impl Rows {
         format!("output {}, batch {batch}, table {}", self.output, self.table.name)
     }
 
-    /// Hands each value of `row` on, checked against its column.
+    /// Hands each value of `row` on, checked against its column; of a row that deletes, those of its key.
     pub(crate) fn each_value<T: SqlRow>(
         &mut self,
         batch: BatchId,
@@ -39,10 +39,18 @@ impl Rows {
                 self.key_text(row)
             )));
         }
+        let deletes = row.is_delete();
+        if deletes && !T::DELETES {
+            return Err(Error::user_code(format!(
+                "{}: a row says that it deletes, and its type that none does: `SqlRow::is_delete` and `SqlRow::DELETES` do not agree",
+                self.place(batch)
+            )));
+        }
+        let wanted = if deletes { self.table.keys.len() } else { usize::MAX };
         let mut field = 0;
         let mut flaw = None;
         row.each_value(&mut |value| {
-            if flaw.is_none() {
+            if flaw.is_none() && field < wanted {
                 let checked = match self.types.get(field) {
                     Some(needed) => fit(value, *needed),
                     None => Err(mismatch(format!("the row has more than {} fields", self.types.len()))),

@@ -63,8 +63,8 @@ impl Table {
         Table::insert(name, ["source", "partition", "offset", "error", "bytes"])
     }
 
-    /// A row takes the place of the row with its key. A batch with two rows of one key is refused, since which of
-    /// them would stay is chance: reduce by key first.
+    /// A row takes the place of the row with its key, or takes it out ([`Change`](crate::Change)). A batch with two rows of one key
+    /// is refused, since which of them would stay is chance: reduce by key first.
     pub fn upsert<K: Into<String>, V: Into<String>>(
         name: impl Into<String>,
         keys: impl IntoIterator<Item = K>,
@@ -142,6 +142,12 @@ impl Table {
         if self.mode != Mode::Upsert && self.values.is_empty() {
             return refuse(format!("{} needs a value column", self.mode.word()));
         }
+        if T::DELETES && self.mode != Mode::Upsert {
+            return refuse(format!(
+                "its rows may be deletes (Change), which {} has no meaning for: use Table::upsert, or give it rows that are only put",
+                self.mode.word()
+            ));
+        }
         let (keys, values) = types.split_at(self.keys.len());
         if let Some(place) = keys.iter().position(|key| key.nullable) {
             return refuse(format!(
@@ -201,6 +207,7 @@ pub(crate) fn quoted_list<'a>(names: impl IntoIterator<Item = &'a str>) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Change;
 
     fn refusal<T: SqlRow>(table: &Table) -> String {
         table.types_of::<T>(63).unwrap_err().to_string()
@@ -244,6 +251,16 @@ mod tests {
             (
                 refusal::<Words>(&Table::add("t", ["a"], ["b"])),
                 "table t: column b is added to, so its field must be a number, and not an Option",
+            ),
+            (
+                refusal::<Change<Row>>(&Table::insert("t", ["a", "b"])),
+                "table t: its rows may be deletes (Change), which insert has no meaning for: use Table::upsert, or give it rows \
+                 that are only put",
+            ),
+            (
+                refusal::<Change<Row>>(&Table::add("t", ["a"], ["b"])),
+                "table t: its rows may be deletes (Change), which add has no meaning for: use Table::upsert, or give it rows that \
+                 are only put",
             ),
         ];
         for (is, expected) in table {

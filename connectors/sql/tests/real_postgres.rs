@@ -3,104 +3,13 @@
 
 mod support;
 
-use postgres::{Client, NoTls};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::time::Duration;
+use support::server::{Schema, Workers, many};
 use support::*;
-use tidegate_core::{Batch, BatchId, ErrorKind, Held, JobId, Output, PartitionId, Result, Seat, Writer};
-use tidegate_sql::{PostgresOutput, SqlRow, Table, postgres_offsets};
-
-/// A schema on the server, which the URL makes the first of the search path.
-struct Schema {
-    url: String,
-    client: Client,
-}
-
-impl Schema {
-    fn new(name: &str) -> Schema {
-        let server = std::env::var("TIDEGATE_TEST_POSTGRES").unwrap_or_else(|_| {
-            panic!("TIDEGATE_TEST_POSTGRES names no server: run these tests by `cargo xtask test`, which starts one")
-        });
-        let mark = if server.contains('?') { '&' } else { '?' };
-        let url = format!("{server}{mark}options=-csearch_path%3D{name}");
-        let mut client = Client::connect(&url, NoTls).unwrap();
-        client.batch_execute(&format!("DROP SCHEMA IF EXISTS {name} CASCADE; CREATE SCHEMA {name}")).unwrap();
-        Schema { url, client }
-    }
-
-    fn output(&self, table: Table) -> PostgresOutput {
-        PostgresOutput::new(&self.url, table).unwrap().lock_timeout(Duration::from_millis(300))
-    }
-
-    fn counts(&self) -> PostgresOutput {
-        self.output(Table::add("word_counts", ["word"], ["count"]))
-    }
-
-    fn run(&mut self, sql: &str) {
-        self.client.batch_execute(sql).unwrap();
-    }
-
-    fn query(&mut self, sql: &str) -> Vec<String> {
-        self.client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
-    }
-
-    fn words(&mut self) -> Vec<String> {
-        self.query("SELECT word || ' ' || count FROM word_counts ORDER BY word")
-    }
-}
-
-/// The writers of `workers` workers: partition p belongs to worker p % workers.
-struct Workers<T> {
-    output: PostgresOutput,
-    held: Held,
-    writers: Vec<Box<dyn Writer<T>>>,
-}
-
-impl<T: SqlRow> Workers<T> {
-    fn start(output: PostgresOutput, workers: usize) -> Workers<T> {
-        let held = open::<T>(&output).unwrap();
-        let writers = (0..workers).map(|worker| seat(&output, worker, workers).unwrap()).collect();
-        Workers { output, held, writers }
-    }
-
-    fn holds(&self, partition: PartitionId, batch: &Batch) -> bool {
-        self.held.partitions.get(&partition).is_some_and(|held| *held >= batch.id())
-    }
-
-    fn prepare(&mut self, batch: &Batch, rows: Vec<T>) -> Result<()> {
-        let workers = self.writers.len();
-        let (partitions, places) = placed(&self.output, &rows);
-        let mut parts: BTreeMap<PartitionId, Vec<T>> = BTreeMap::new();
-        for (row, place) in rows.into_iter().zip(places) {
-            parts.entry(place).or_default().push(row);
-        }
-        for (partition, rows) in parts {
-            if !self.holds(partition, batch) {
-                self.writers[partition.0 as usize % workers].write(batch, partition, rows)?;
-            }
-        }
-        for worker in 0..workers {
-            let missing: Vec<PartitionId> = (0..partitions)
-                .map(PartitionId)
-                .filter(|part| part.0 as usize % workers == worker && !self.holds(*part, batch))
-                .collect();
-            if !missing.is_empty() {
-                self.writers[worker].prepare(batch, &missing)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn run(&mut self, batch: &Batch, rows: Vec<T>) -> Result<()> {
-        self.prepare(batch, rows)?;
-        self.writers.iter_mut().try_for_each(|writer| writer.commit(batch))
-    }
-}
-
-fn many(words: i64) -> Vec<Count> {
-    (0..words).map(|number| count(&format!("w{number:05}"), number)).collect()
-}
+use tidegate_core::{BatchId, ErrorKind, JobId, Output, PartitionId, Result, Seat, Writer};
+use tidegate_sql::{PostgresOutput, Table, postgres_offsets};
 
 #[test]
 fn a_batch_is_seen_when_it_is_committed_with_its_plan_beside_it() {

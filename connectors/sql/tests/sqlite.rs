@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use support::*;
 use tempfile::TempDir;
 use tidegate_core::{BatchId, ErrorKind, JobId, Output, PartitionId};
-use tidegate_sql::{SqliteOutput, Table, sqlite_offsets};
+use tidegate_sql::{Change, SqliteOutput, Table, sqlite_offsets};
 
 fn file(directory: &TempDir) -> PathBuf {
     directory.path().join("counts.db")
@@ -27,7 +27,7 @@ fn query(file: &Path, sql: &str) -> Vec<String> {
 }
 
 fn words(file: &Path) -> Vec<String> {
-    query(file, "SELECT word || ' ' || count FROM word_counts ORDER BY word")
+    query(file, "SELECT word || ' ' || count FROM word_counts ORDER BY word COLLATE BINARY")
 }
 
 #[test]
@@ -284,4 +284,32 @@ fn offsets_of_what_never_was_are_none() {
     assert_eq!(sqlite_offsets(&file, "out").unwrap(), None);
     open::<Count>(&counts(&file)).unwrap();
     assert_eq!(sqlite_offsets(&file, "out").unwrap(), None);
+}
+
+#[test]
+fn a_change_puts_a_row_or_takes_it_out() {
+    let directory = TempDir::new().unwrap();
+    let file = file(&directory);
+    // The column takes "A" for "a", the index and the output do not.
+    Connection::open(&file)
+        .unwrap()
+        .execute_batch(
+            "CREATE TABLE word_counts (word TEXT COLLATE NOCASE, count INTEGER); \
+             CREATE UNIQUE INDEX one ON word_counts (word COLLATE BINARY)",
+        )
+        .unwrap();
+    let output = SqliteOutput::new(&file, Table::upsert("word_counts", ["word"], ["count"]));
+    open::<Change<Count>>(&output).unwrap();
+    let mut writer = writer(&output);
+    let put = |word: &str, number| Change::Put(count(word, number));
+    let delete = |word: &str| Change::Delete(count(word, 0));
+    run(&mut *writer, &batch(1), vec![put("a", 1), put("A", 2), put("b", 3)]).unwrap();
+    prepare(&mut *writer, &batch(2), vec![delete("a"), put("b", 4), delete("never")]).unwrap();
+    assert_eq!(words(&file), ["A 2", "a 1", "b 3"]);
+    writer.commit(&batch(2)).unwrap();
+    assert_eq!(words(&file), ["A 2", "b 4"]);
+
+    let error = refusal(writer.write(&batch(3), PartitionId(0), vec![delete("b"), put("b", 1)]));
+    assert_eq!(error.kind(), ErrorKind::Reconfigure);
+    assert!(error.to_string().contains("two rows of the batch have the key word = \"b\""), "{error}");
 }

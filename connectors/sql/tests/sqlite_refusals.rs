@@ -39,6 +39,12 @@ fn a_table_of_another_shape_is_refused_with_all_its_flaws() {
              missing is made"
         )
     };
+    let deferred = |of: &str| {
+        format!(
+            "table word_counts: a foreign key of table {of} is INITIALLY DEFERRED: it would refuse a batch at the commit, when \
+             other outputs may have committed it; needed is one that is checked at once: make {of} without the clause"
+        )
+    };
     let table = [
         (
             "CREATE TABLE word_counts (word TEXT PRIMARY KEY, n INTEGER)",
@@ -73,6 +79,22 @@ fn a_table_of_another_shape_is_refused_with_all_its_flaws() {
         (
             "CREATE VIEW word_counts AS SELECT 1",
             "word_counts is a view, needed is a table: name another one".into(),
+        ),
+        (
+            "CREATE TABLE word_counts (word TEXT PRIMARY KEY, count INTEGER UNIQUE ON CONFLICT  ignore)",
+            "table word_counts has a constraint with ON CONFLICT IGNORE, which takes rows away without a word, needed is one \
+             without: name another table, or make it without the clause"
+                .into(),
+        ),
+        (
+            "CREATE TABLE words (word TEXT PRIMARY KEY); CREATE TABLE word_counts (word TEXT PRIMARY KEY REFERENCES words \
+             DEFERRABLE INITIALLY DEFERRED, count INTEGER)",
+            deferred("word_counts"),
+        ),
+        (
+            "CREATE TABLE word_counts (word TEXT PRIMARY KEY, count INTEGER); \
+             CREATE TABLE seen (word TEXT REFERENCES word_counts (word) DEFERRABLE INITIALLY DEFERRED)",
+            deferred("seen"),
         ),
     ];
     for (sql, expected) in table {

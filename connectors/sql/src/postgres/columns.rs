@@ -9,6 +9,7 @@ use std::error::Error;
 #[derive(Debug)]
 pub(super) struct Column {
     kind: SqlKind,
+    /// The length of each value, and the value.
     bytes: Vec<u8>,
     rows: i32,
     has_null: bool,
@@ -54,6 +55,21 @@ impl Column {
         self.bytes.put_i32(length);
         self.bytes.put_slice(bytes);
         Ok(())
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows.unsigned_abs() as usize
+    }
+
+    /// Each value with its length before it: -1 is `NULL`.
+    pub(super) fn encoded(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || {
+            let length = i32::from_be_bytes(*rest.first_chunk()?);
+            let (value, after) = rest.split_at_checked(4 + usize::try_from(length).unwrap_or(0))?;
+            rest = after;
+            Some(value)
+        })
     }
 
     pub(super) fn len_bytes(&self) -> usize {

@@ -2,9 +2,11 @@
 
 mod address;
 mod columns;
+mod copy;
 mod failure;
 mod pool;
 mod schema;
+mod table;
 mod writer;
 
 use crate::hash::hash_row;
@@ -17,6 +19,7 @@ use failure::failure;
 use pool::{Lease, Pool};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tidegate_core::{
     BatchPlan, Delivery, Error, Held, JobId, Output, OutputContext, OutputId, Placement, Result, Seat,
@@ -41,6 +44,8 @@ pub struct PostgresOutput {
     table: Table,
     partitions: u32,
     opening: Opening,
+    /// Whether the table takes `COPY`; known once it is open.
+    copies: AtomicBool,
 }
 
 impl PostgresOutput {
@@ -50,7 +55,13 @@ impl PostgresOutput {
     /// The URL can't be read, or asks for TLS. The message never repeats it.
     pub fn new(url: &str, table: Table) -> Result<Self> {
         let pool = Arc::new(Pool::new(Address::parse(url)?, LOCK_TIMEOUT));
-        Ok(PostgresOutput { pool, table, partitions: 4, opening: Opening::default() })
+        Ok(PostgresOutput {
+            pool,
+            table,
+            partitions: 4,
+            opening: Opening::default(),
+            copies: AtomicBool::new(false),
+        })
     }
 
     /// In how many partitions the output remembers its batches: 4 unless set, 1024 at most. As many workers write at the
@@ -78,7 +89,7 @@ impl PostgresOutput {
         let fail = |error: postgres::Error| failure(&format!("{place}: output {}", context.output), &error);
         let types = self.table.types_of::<T>(NAME_BYTES_MAX)?;
         let client = &mut lease.session()?.client;
-        schema::make_memory(client).map_err(fail)?;
+        schema::make_memory(client, &place)?;
         let mut found = schema::registered(client, &context.output.0, true).map_err(fail)?;
         if found.is_none() {
             schema::wait_for_other_first_uses(client).map_err(fail)?;
@@ -88,7 +99,8 @@ impl PostgresOutput {
             Takeover::NotOurs(job) => return Ok((None, Held { job: Some(job), ..Held::default() })),
             Takeover::Take(opened) => opened,
         };
-        schema::make_or_check(client, &place, &self.table, &types)?;
+        let copies = table::make_or_check(client, &place, &self.table, &types, T::DELETES)?;
+        self.copies.store(copies, Ordering::Relaxed);
         let partitions = i32::try_from(opened.partitions)
             .map_err(|_| Error::bug(format!("{place}: partitions beyond 32 bits")))?;
         schema::register(client, &context.output, &opened, partitions).map_err(fail)?;
@@ -169,7 +181,12 @@ impl<T: SqlRow> Output<T> for PostgresOutput {
         let opened = self.opening.for_writer(&seat.output)?;
         let types = self.table.types_of::<T>(NAME_BYTES_MAX)?;
         let rows = Rows::new(seat.output.clone(), self.table.clone(), types);
-        Ok(Box::new(writer::PostgresWriter::new(Arc::clone(&self.pool), rows, opened.epoch)))
+        Ok(Box::new(writer::PostgresWriter::new(
+            Arc::clone(&self.pool),
+            rows,
+            opened.epoch,
+            self.copies.load(Ordering::Relaxed),
+        )))
     }
 }
 

@@ -7,6 +7,7 @@ use super::address::Address;
 use super::failure::failure;
 use postgres::{Client, NoTls, Statement};
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tidegate_core::{Error, Result};
@@ -89,11 +90,25 @@ impl Session {
         statement: &str,
         values: &[&(dyn postgres::types::ToSql + Sync)],
     ) -> Result<u64, postgres::Error> {
+        self.prepare(statement)?;
+        self.client.execute(&self.statements[statement], values)
+    }
+
+    /// Sends `bytes` to a `COPY` statement, prepared once a connection.
+    pub(super) fn copy_in(&mut self, statement: &str, bytes: &[u8]) -> Result<u64, postgres::Error> {
+        self.prepare(statement)?;
+        let mut sink = self.client.copy_in(&self.statements[statement])?;
+        // Only gathered here, whatever it answers: sent, and refused, by the finish.
+        let _ = sink.write_all(bytes);
+        sink.finish()
+    }
+
+    fn prepare(&mut self, statement: &str) -> Result<(), postgres::Error> {
         if !self.statements.contains_key(statement) {
             let prepared = self.client.prepare(statement)?;
             self.statements.insert(statement.to_owned(), prepared);
         }
-        self.client.execute(&self.statements[statement], values)
+        Ok(())
     }
 }
 

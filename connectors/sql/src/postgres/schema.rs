@@ -1,12 +1,13 @@
-//! The tables on a PostgreSQL server: those of the memory, and the user's.
+//! The memory of outputs on a PostgreSQL server: its tables, and the types that both they and the user's table go by.
 
 use super::failure::failure;
+use super::table::{Found, check_rights};
 use crate::memory::{Opened, Registered, Remembered};
-use crate::row::{SqlKind, SqlType};
-use crate::shape::{Dialect, Existing, ExistingColumn};
+use crate::row::SqlKind;
+use crate::shape::Dialect;
 use crate::table::{Table, quoted};
 use postgres::Client;
-use tidegate_core::{Error, OutputId, Result};
+use tidegate_core::{OutputId, Result};
 
 type Sql<T> = Result<T, postgres::Error>;
 
@@ -21,6 +22,10 @@ pub(super) const DIALECT: Dialect = Dialect {
         SqlKind::Bytes => "BYTEA",
     },
     accepts: |declared, kind| {
+        if declared.contains(",-") {
+            // `numeric(5,-2)` rounds to hundreds.
+            return false;
+        }
         // `character varying(20)`: a value that is too long is refused by the server, never cut.
         let declared = declared.split_once('(').map_or(declared, |(name, _)| name);
         match kind {
@@ -50,18 +55,39 @@ pub(super) fn wait_for_other_first_uses(client: &mut Client) -> Sql<()> {
 }
 
 /// Makes the tables of the memory where they are missing. A user who may not create tables can be given them.
-pub(super) fn make_memory(client: &mut Client) -> Sql<()> {
-    if has_memory(client)? {
-        return Ok(());
+///
+/// # Errors
+/// It can't be made, or is none that can be relied on.
+pub(super) fn make_memory(client: &mut Client, place: &str) -> Result<()> {
+    let fail =
+        |error: postgres::Error| failure(&format!("{place}: tidegate_outputs and tidegate_batches"), &error);
+    if has_memory(client).map_err(fail)? {
+        return check_memory(client, place);
     }
-    wait_for_other_first_uses(client)?;
-    client.batch_execute(
-        "CREATE TABLE IF NOT EXISTS tidegate_outputs (\
+    wait_for_other_first_uses(client).map_err(fail)?;
+    client
+        .batch_execute(
+            "CREATE TABLE IF NOT EXISTS tidegate_outputs (\
              output TEXT PRIMARY KEY, job TEXT NOT NULL, epoch BIGINT NOT NULL, partitions INTEGER NOT NULL);\
          CREATE TABLE IF NOT EXISTS tidegate_batches (\
              output TEXT NOT NULL, partition INTEGER NOT NULL, batch BIGINT NOT NULL, plan TEXT, \
              PRIMARY KEY (output, partition))",
-    )
+        )
+        .map_err(fail)
+}
+
+/// Refuses a memory that a crash of the server would empty, or that the user may not write.
+fn check_memory(client: &mut Client, place: &str) -> Result<()> {
+    for name in ["tidegate_outputs", "tidegate_batches"] {
+        let fail = |error: postgres::Error| failure(&format!("{place}: table {name}"), &error);
+        if let Some(found) = Found::of(client, name).map_err(fail)? {
+            found.check(place, name)?;
+            // A lock for share is taken by who may update.
+            let needed = ["SELECT", "INSERT", "UPDATE"].map(|right| (right, None));
+            check_rights(client, place, name, name, &needed)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the memory was ever made.
@@ -104,86 +130,4 @@ pub(super) fn remembered(client: &mut Client, output: &str) -> Sql<Vec<Remembere
             Ok(Remembered { partition: i64::from(partition), batch: row.try_get(1)?, plan: row.try_get(2)? })
         })
         .collect()
-}
-
-/// Makes the user's table, or refuses the one that is there.
-pub(super) fn make_or_check(
-    client: &mut Client,
-    place: &str,
-    table: &Table,
-    types: &[SqlType],
-) -> Result<()> {
-    let fail = |error: postgres::Error| failure(&format!("{place}: table {}", table.name()), &error);
-    let name = qualified(table);
-    let find = |client: &mut Client| {
-        let statement =
-            "SELECT relkind::text, relpersistence::text FROM pg_class WHERE oid = to_regclass($1)";
-        client.query_opt(statement, &[&name]).map_err(fail)
-    };
-    let mut found = find(client)?;
-    if found.is_none() {
-        wait_for_other_first_uses(client).map_err(fail)?;
-        found = find(client)?;
-    }
-    let Some(found) = found else {
-        let columns = DIALECT.column_definitions(table, types);
-        return client.batch_execute(&format!("CREATE TABLE {name} ({columns})")).map_err(fail);
-    };
-    let kind: &str = found.try_get(0).map_err(fail)?;
-    let persistence: &str = found.try_get(1).map_err(fail)?;
-    let refuse = |is: &str, needed: &str| {
-        Err(Error::reconfigure(format!(
-            "{place}: {} is {is}, needed is {needed}: name another one",
-            table.name()
-        )))
-    };
-    match kind {
-        "r" | "p" => {}
-        "v" => return refuse("a view", "a table"),
-        "m" => return refuse("a materialized view", "a table"),
-        "f" => return refuse("a foreign table", "a table of this database, which its transactions hold for"),
-        _ => return refuse("something else", "a table"),
-    }
-    if persistence == "u" {
-        return refuse(
-            "an unlogged table",
-            "a logged one: a crash of the server would empty it, and leave the memory of its batches",
-        );
-    }
-    let existing = existing(client, &name).map_err(fail)?;
-    DIALECT.check(place, table, types, &existing)
-}
-
-fn existing(client: &mut Client, name: &str) -> Sql<Existing> {
-    let columns = client
-        .query(
-            "SELECT attname::text, format_type(atttypid, atttypmod), attnotnull, \
-                 atthasdef OR attidentity <> '', attgenerated <> '' OR attidentity = 'a' \
-             FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-            &[&name],
-        )?
-        .iter()
-        .map(|row| {
-            Ok(ExistingColumn {
-                name: row.try_get(0)?,
-                declared: row.try_get(1)?,
-                not_null: row.try_get(2)?,
-                has_default: row.try_get(3)?,
-                generated: row.try_get(4)?,
-            })
-        })
-        .collect::<Sql<_>>()?;
-    // Those on which ON CONFLICT can find a conflict: valid, of whole columns, over all rows, checked at once.
-    let unique = client
-        .query(
-            "SELECT (SELECT array_agg(attname::text) FROM pg_attribute WHERE attrelid = indrelid \
-                 AND attnum = ANY ((indkey::int2[])[0:indnkeyatts - 1])) \
-             FROM pg_index WHERE indrelid = to_regclass($1) AND indisunique AND indisvalid AND indimmediate \
-                 AND indpred IS NULL AND indexprs IS NULL",
-            &[&name],
-        )?
-        .iter()
-        .map(|row| row.try_get(0))
-        .collect::<Sql<_>>()?;
-    Ok(Existing { columns, unique })
 }

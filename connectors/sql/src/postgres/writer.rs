@@ -1,8 +1,9 @@
 //! Writes the rows of a batch to a PostgreSQL server.
 
 use super::columns::Column;
+use super::copy;
 use super::failure::failure;
-use super::pool::{Lease, Pool};
+use super::pool::{Lease, Pool, Session};
 use super::schema::{DIALECT, qualified};
 use crate::memory;
 use crate::row::{SqlKind, SqlRow, SqlType};
@@ -31,27 +32,30 @@ pub(super) struct PostgresWriter<T> {
     lease: Option<Lease>,
     rows: Rows,
     epoch: i64,
-    statement: String,
-    columns: Vec<Column>,
-    /// Rows in `columns`.
-    gathered: usize,
+    put: Gathered,
+    /// Keys of rows that are taken out, where rows may delete.
+    delete: Option<Gathered>,
     of: PhantomData<fn(T)>,
 }
 
 impl<T: SqlRow> PostgresWriter<T> {
-    pub(super) fn new(pool: Arc<Pool>, rows: Rows, epoch: i64) -> Self {
-        let statement = statement(&rows.table, &rows.types);
-        let columns = rows.types.iter().map(|of| Column::new(*of)).collect();
-        PostgresWriter { pool, lease: None, rows, epoch, statement, columns, gathered: 0, of: PhantomData }
+    pub(super) fn new(pool: Arc<Pool>, rows: Rows, epoch: i64, copies: bool) -> Self {
+        let mut put = Gathered::new(statement(&rows.table, &rows.types), &rows.types);
+        put.copy = copies.then(|| copy::statement(&rows.table));
+        let keys = &rows.types[..rows.table.keys.len()];
+        let delete = T::DELETES.then(|| Gathered::new(delete_statement(&rows.table, keys), keys));
+        PostgresWriter { pool, lease: None, rows, epoch, put, delete, of: PhantomData }
     }
 
     fn gather(&mut self, batch: BatchId, rows: &[T]) -> Result<()> {
         for row in rows {
-            let columns = &mut self.columns;
-            self.rows.each_value(batch, row, |field, value| columns[field].push(value))?;
-            self.gathered += 1;
-            let bytes: usize = self.columns.iter().map(Column::len_bytes).sum();
-            if self.gathered >= CHUNK_ROWS_MAX || bytes >= CHUNK_BYTES_MAX {
+            let gathered = match &mut self.delete {
+                Some(delete) if row.is_delete() => delete,
+                _ => &mut self.put,
+            };
+            self.rows.each_value(batch, row, |field, value| gathered.columns[field].push(value))?;
+            gathered.rows += 1;
+            if gathered.is_full() {
                 self.send(batch)?;
             }
         }
@@ -60,17 +64,21 @@ impl<T: SqlRow> PostgresWriter<T> {
 
     /// Sends the rows that were gathered.
     fn send(&mut self, batch: BatchId) -> Result<()> {
-        if self.gathered == 0 {
+        if self.is_empty() {
             return Ok(());
         }
         self.begin()?;
         let place = format!("{}, {}", self.rows.place(batch), self.pool.place());
-        let values: Vec<&(dyn ToSql + Sync)> = self.columns.iter().map(|column| column as _).collect();
         let session = open_lease(&mut self.lease)?.session()?;
-        session.execute(&self.statement, &values).map_err(|error| failure(&place, &error))?;
-        self.columns.iter_mut().for_each(Column::clear);
-        self.gathered = 0;
+        // What goes first leaves room in a second unique index for what comes.
+        for part in self.delete.iter_mut().chain([&mut self.put]) {
+            part.send(session).map_err(|error| failure(&place, &error))?;
+        }
         Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.put.rows == 0 && self.delete.as_ref().is_none_or(|delete| delete.rows == 0)
     }
 
     /// Begins the batch's transaction, if it is not open.
@@ -109,6 +117,13 @@ impl<T: SqlRow> PostgresWriter<T> {
         if written == places.len() as u64 { Ok(()) } else { Err(memory::taken_over(&place)) }
     }
 
+    /// Has the server check now what it would check at the commit: other outputs have committed by then.
+    fn check_what_is_deferred(&mut self, batch: BatchId) -> Result<()> {
+        let place = format!("{}, {}", self.rows.place(batch), self.pool.place());
+        let session = open_lease(&mut self.lease)?.session()?;
+        session.client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").map_err(|error| failure(&place, &error))
+    }
+
     /// What failed is rolled back at once: a commit of a failed transaction would be answered like any other.
     fn or_give_up(&mut self, done: Result<()>) -> Result<()> {
         if done.is_err() {
@@ -126,11 +141,14 @@ impl<T: SqlRow> Writer<T> for PostgresWriter<T> {
 
     fn prepare(&mut self, batch: &Batch, partitions: &[PartitionId]) -> Result<()> {
         let began = self.lease.as_ref().is_some_and(Lease::in_transaction);
-        if !began && self.gathered == 0 && batch.plan().is_empty() {
+        if !began && self.is_empty() && batch.plan().is_empty() {
             // An idle stream costs no round trip. Run again, the batch gives nothing again.
             return Ok(());
         }
-        let done = self.send(batch.id()).and_then(|()| self.remember(batch, partitions));
+        let done = self
+            .send(batch.id())
+            .and_then(|()| self.remember(batch, partitions))
+            .and_then(|()| self.check_what_is_deferred(batch.id()));
         self.or_give_up(done)
     }
 
@@ -145,12 +163,57 @@ impl<T: SqlRow> Writer<T> for PostgresWriter<T> {
     }
 }
 
+/// Rows on their way to one statement.
+struct Gathered {
+    statement: String,
+    /// What takes a full chunk in the place of `statement`, where the table lets it: faster for many rows, slower for few.
+    copy: Option<String>,
+    columns: Vec<Column>,
+    rows: usize,
+}
+
+impl Gathered {
+    fn new(statement: String, types: &[SqlType]) -> Gathered {
+        Gathered {
+            statement,
+            copy: None,
+            columns: types.iter().map(|of| Column::new(*of)).collect(),
+            rows: 0,
+        }
+    }
+
+    fn len_bytes(&self) -> usize {
+        self.columns.iter().map(Column::len_bytes).sum()
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= CHUNK_ROWS_MAX || self.len_bytes() >= CHUNK_BYTES_MAX
+    }
+
+    fn send(&mut self, session: &mut Session) -> Result<(), postgres::Error> {
+        if self.rows == 0 {
+            return Ok(());
+        }
+        if let Some(copy) = &self.copy
+            && self.is_full()
+        {
+            session.copy_in(copy, &copy::rows(&self.columns))?;
+        } else {
+            let values: Vec<&(dyn ToSql + Sync)> = self.columns.iter().map(|column| column as _).collect();
+            session.execute(&self.statement, &values)?;
+        }
+        self.columns.iter_mut().for_each(Column::clear);
+        self.rows = 0;
+        Ok(())
+    }
+}
+
 fn open_lease(lease: &mut Option<Lease>) -> Result<&mut Lease> {
     lease.as_mut().ok_or_else(|| Error::bug("PostgreSQL: a statement before the transaction began"))
 }
 
-/// The statement that writes a chunk of rows, given as one array a column.
-fn statement(table: &Table, types: &[SqlType]) -> String {
+/// The names of fields, and rows made of one array for each of them.
+fn arrays(types: &[SqlType]) -> (Vec<String>, String) {
     let fields: Vec<String> = (0..types.len()).map(|field| format!("f{field}")).collect();
     let arrays: Vec<String> = types
         .iter()
@@ -158,6 +221,24 @@ fn statement(table: &Table, types: &[SqlType]) -> String {
         .map(|(field, of)| format!("${}::{}[]", field + 1, (DIALECT.type_name)(of.kind)))
         .collect();
     let rows = format!("unnest({}) AS rows ({})", arrays.join(", "), fields.join(", "));
+    (fields, rows)
+}
+
+/// The statement that takes a chunk of rows out, by their keys.
+fn delete_statement(table: &Table, keys: &[SqlType]) -> String {
+    let (fields, rows) = arrays(keys);
+    let terms: Vec<String> = table
+        .keys
+        .iter()
+        .zip(fields)
+        .map(|(key, field)| format!("stored.{} = rows.{field}", quoted(key)))
+        .collect();
+    format!("DELETE FROM {} AS stored USING {rows} WHERE {}", qualified(table), terms.join(" AND "))
+}
+
+/// The statement that writes a chunk of rows, given as one array a column.
+fn statement(table: &Table, types: &[SqlType]) -> String {
+    let (fields, rows) = arrays(types);
     let insert = format!("INSERT INTO {} AS stored ({})", qualified(table), quoted_list(table.columns()));
     let keys = quoted_list(table.keys.iter().map(String::as_str));
     let sets = |set: fn(&str) -> String| -> String {
@@ -195,13 +276,23 @@ fn statement(table: &Table, types: &[SqlType]) -> String {
 mod tests {
     use super::*;
 
+    fn table_types<T: SqlRow>(table: &Table) -> Vec<SqlType> {
+        table.types_of::<T>(63).unwrap()
+    }
+
     #[test]
     fn a_chunk_is_one_statement() {
-        let of = |table: &Table| statement(table, &table.types_of::<(String, i64)>(63).unwrap());
+        let of = |table: &Table| statement(table, &table_types::<(String, i64)>(table));
         let rows = "unnest($1::TEXT[], $2::BIGINT[]) AS rows (f0, f1)";
         assert_eq!(
             of(&Table::insert("s.t", ["a", "b"])),
             format!("INSERT INTO \"s\".\"t\" AS stored (\"a\", \"b\") SELECT * FROM {rows}")
+        );
+        let types = table_types::<(String, i64, i64)>(&Table::upsert("t", ["a", "b"], ["c"]));
+        assert_eq!(
+            delete_statement(&Table::upsert("t", ["a", "b"], ["c"]), &types[..2]),
+            "DELETE FROM \"t\" AS stored USING unnest($1::TEXT[], $2::BIGINT[]) AS rows (f0, f1) \
+             WHERE stored.\"a\" = rows.f0 AND stored.\"b\" = rows.f1"
         );
         assert_eq!(
             of(&Table::add("t", ["a"], ["b"])),

@@ -77,7 +77,7 @@ impl SqliteOutput {
             Takeover::NotOurs(job) => return Ok((None, Held { job: Some(job), ..Held::default() })),
             Takeover::Take(opened) => opened,
         };
-        schema::make_or_check(&transaction, &place, &self.table, &types)?;
+        schema::make_or_check(&transaction, &place, &self.table, &types, T::DELETES)?;
         schema::register(&transaction, &context.output, &opened).map_err(fail)?;
         let remembered = schema::remembered(&transaction, &context.output.0).map_err(fail)?;
         let held = memory::held(&place, &context.output, opened.job.clone(), remembered)?;

@@ -126,6 +126,7 @@ pub(super) fn make_or_check(
     place: &str,
     table: &Table,
     types: &[SqlType],
+    deletes: bool,
 ) -> Result<()> {
     let fail = |error| failure(&format!("{place}: table {}", table.name()), error);
     let found: Option<String> = connection
@@ -145,6 +146,9 @@ pub(super) fn make_or_check(
         Some("table") => {
             let existing = existing(connection, table.name()).map_err(fail)?;
             DIALECT.check(place, table, types, &existing)?;
+            if let Some(flaw) = flaw_of_clauses(connection, table.name()).map_err(fail)? {
+                return Err(Error::reconfigure(format!("{place}: {flaw}")));
+            }
         }
         Some(other) => {
             return Err(Error::reconfigure(format!(
@@ -154,7 +158,52 @@ pub(super) fn make_or_check(
         }
     }
     // What the check can't see (a trigger on a table that is gone) is found now rather than at the first row.
-    connection.prepare(&super::writer::statement(table)).map(drop).map_err(fail)
+    connection.prepare(&super::writer::statement(table)).map_err(fail)?;
+    if deletes {
+        connection.prepare(&super::writer::delete_statement(table)).map_err(fail)?;
+    }
+    Ok(())
+}
+
+/// What in the statements that made the table, or tables around it, drops a row without a word or refuses one at the commit only.
+fn flaw_of_clauses(connection: &Connection, table: &str) -> rusqlite::Result<Option<String>> {
+    let read = |row: &rusqlite::Row<'_>| {
+        let (name, made): (String, Option<String>) = (row.get(0)?, row.get(1)?);
+        let words = made.unwrap_or_default().to_ascii_uppercase();
+        Ok((name, words.split_whitespace().collect::<Vec<_>>().join(" ")))
+    };
+    let tables: Vec<(String, String)> = connection
+        .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table'")?
+        .query_map([], read)?
+        .collect::<rusqlite::Result<_>>()?;
+    let clause = |words: &str| {
+        ["ON CONFLICT IGNORE", "ON CONFLICT REPLACE"].into_iter().find(|clause| words.contains(clause))
+    };
+    if let Some(clause) =
+        tables.iter().find(|(name, _)| name.eq_ignore_ascii_case(table)).and_then(|(_, words)| clause(words))
+    {
+        return Ok(Some(format!(
+            "table {table} has a constraint with {clause}, which takes rows away without a word, needed is one without: name \
+             another table, or make it without the clause"
+        )));
+    }
+    let enforced: bool = connection.query_row("PRAGMA foreign_keys", [], |row| row.get(0))?;
+    if !enforced {
+        return Ok(None);
+    }
+    // A trigger may write any table.
+    let concerned = "SELECT ?1 = ?2 COLLATE NOCASE \
+         OR EXISTS (SELECT 1 FROM pragma_foreign_key_list(?1) WHERE \"table\" = ?2 COLLATE NOCASE) \
+         OR EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?2 COLLATE NOCASE)";
+    for (name, _) in tables.iter().filter(|(_, words)| words.contains("INITIALLY DEFERRED")) {
+        if connection.query_row(concerned, [name.as_str(), table], |row| row.get(0))? {
+            return Ok(Some(format!(
+                "table {table}: a foreign key of table {name} is INITIALLY DEFERRED: it would refuse a batch at the commit, when \
+                 other outputs may have committed it; needed is one that is checked at once: make {name} without the clause"
+            )));
+        }
+    }
+    Ok(None)
 }
 
 fn existing(connection: &Connection, table: &str) -> rusqlite::Result<Existing> {
@@ -171,6 +220,8 @@ fn existing(connection: &Connection, table: &str) -> rusqlite::Result<Existing> 
                 has_default: row.get(3)?,
                 // 1 is hidden in a virtual table, 2 and 3 are generated.
                 generated: row.get::<_, i64>(5)? != 0,
+                // Asked of the index: it is what finds a conflict.
+                loose_collation: None,
             };
             Ok((row.get::<_, i64>(4)?, column))
         })?

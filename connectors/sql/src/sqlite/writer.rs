@@ -16,6 +16,8 @@ pub(super) struct SqliteWriter<T> {
     database: Arc<Database>,
     rows: Rows,
     statement: String,
+    /// The statement that takes one row out, where rows may delete.
+    delete: Option<String>,
     epoch: i64,
     ticket: Option<u64>,
     /// Rows that came while the file was still at an earlier batch.
@@ -25,7 +27,8 @@ pub(super) struct SqliteWriter<T> {
 impl<T: SqlRow> SqliteWriter<T> {
     pub(super) fn new(database: Arc<Database>, rows: Rows, epoch: i64) -> Self {
         let statement = statement(&rows.table);
-        SqliteWriter { database, rows, statement, epoch, ticket: None, waiting: Vec::new() }
+        let delete = T::DELETES.then(|| delete_statement(&rows.table));
+        SqliteWriter { database, rows, statement, delete, epoch, ticket: None, waiting: Vec::new() }
     }
 
     /// Executes all rows that wait, when the file is at their batch.
@@ -45,8 +48,16 @@ impl<T: SqlRow> SqliteWriter<T> {
         }
         let connection = state.connection()?;
         let fail = |error| failure(&self.database.place, error);
-        let mut statement = connection.prepare_cached(&self.statement).map_err(fail)?;
+        let mut put = connection.prepare_cached(&self.statement).map_err(fail)?;
+        let mut delete = match &self.delete {
+            Some(delete) => Some(connection.prepare_cached(delete).map_err(fail)?),
+            None => None,
+        };
         for row in self.waiting.drain(..) {
+            let statement = match &mut delete {
+                Some(delete) if row.is_delete() => delete,
+                _ => &mut put,
+            };
             self.rows.each_value(batch, &row, |field, value| {
                 let value = ToSqlOutput::Borrowed(bound(value)?);
                 statement.raw_bind_parameter(field + 1, value).map_err(|error| error.to_string())
@@ -161,6 +172,16 @@ fn bound(value: SqlRef<'_>) -> Result<ValueRef<'_>, String> {
         SqlRef::Text(text) => ValueRef::Text(text.as_bytes()),
         SqlRef::Bytes(bytes) => ValueRef::Blob(bytes),
     })
+}
+
+/// The statement that takes the row of one key out.
+pub(super) fn delete_statement(table: &Table) -> String {
+    let marks = 1..=table.keys.len();
+    // A key is its bytes here, also where the column's own collation would take "A" for "a".
+    let terms: Vec<String> = (table.keys.iter().zip(marks))
+        .map(|(key, mark)| format!("{} = ?{mark} COLLATE BINARY", quoted(key)))
+        .collect();
+    format!("DELETE FROM {} WHERE {}", quoted(&table.name), terms.join(" AND "))
 }
 
 /// The statement that writes one row.

@@ -2,6 +2,11 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[cfg(feature = "real-postgres")]
+pub(crate) mod proxy;
+#[cfg(feature = "real-postgres")]
+pub(crate) mod server;
+
 use std::sync::Arc;
 use tidegate_core::{
     Batch, BatchId, BatchPlan, BatchTime, Error, Held, Output, OutputContext, PartitionId, Placement, Result,
