@@ -76,14 +76,34 @@ impl Cluster {
         })
     }
 
+    /// As `patiently`, for an output: a broker that does not answer is away, and is asked again in the next epoch.
+    pub(crate) fn when_there<T>(
+        &self,
+        timeout: Duration,
+        ask: impl Fn(&Self, Duration) -> Result<T>,
+    ) -> Result<T> {
+        self.patiently(timeout, ask).map_err(|error| match error.kind() {
+            ErrorKind::Retry => Error::retry(self.silence(timeout, &error)),
+            _ => error,
+        })
+    }
+
     fn unreachable(&self, timeout: Duration, error: Error) -> Error {
+        Error::reconfigure(self.silence(timeout, &error))
+    }
+
+    fn silence(&self, timeout: Duration, error: &Error) -> String {
         let heard = self.client.client().context().newest();
         let heard = heard.map_or_else(|| error.to_string(), |text| self.settings.scrub(&text));
-        Error::reconfigure(format!(
+        format!(
             "Kafka at {} did not answer within {:.1} s; check bootstrap.servers and that the brokers run: {heard}",
             self.settings.bootstrap,
             timeout.as_secs_f64()
-        ))
+        )
+    }
+
+    pub(crate) fn bootstrap(&self) -> &str {
+        &self.settings.bootstrap
     }
 
     /// # Errors

@@ -23,6 +23,7 @@ mod loss;
 mod member;
 mod membership;
 mod native;
+mod output;
 mod params;
 mod partition_reader;
 mod planner;
@@ -39,6 +40,7 @@ mod topic_partition;
 mod watcher;
 
 pub use direct_stream::{DirectStream, Offsets, create_direct_stream};
+pub use output::{KafkaOutput, ProducerRecord, SaveToKafka};
 pub use params::Params;
 pub use receiver_stream::{create_stream, create_streams};
 pub use record::{KafkaRecord, OwnedRecord};

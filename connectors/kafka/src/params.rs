@@ -33,6 +33,10 @@ impl Params {
         others
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
@@ -233,7 +237,7 @@ fn refuse(params: &Params) -> Result<()> {
 }
 
 /// librdkafka's own error for this names its build script, not what a user of Tidegate can do.
-fn check_tls(params: &Params) -> Result<()> {
+pub(crate) fn check_tls(params: &Params) -> Result<()> {
     if cfg!(feature = "tls") {
         return Ok(());
     }

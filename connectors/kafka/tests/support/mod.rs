@@ -3,6 +3,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod proxy;
+pub(crate) mod output;
 pub(crate) mod receiving;
 
 use rdkafka::ClientConfig;

@@ -1,0 +1,262 @@
+//! The topic that an output's markers are in: made when it is missing, and read from its end.
+
+use super::failure::failure;
+use super::marker::Memory;
+use super::session::Origin;
+use crate::cluster::Cluster;
+use crate::context::Ear;
+use crate::native::{Event, PartitionQueue, Space};
+use crate::strategy::Selection;
+use crate::topic_partition::TopicPartition;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+use tidegate_core::{Error, Result};
+
+/// For the brokers to answer before the output counts as away.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Records that are looked at first, for each partition of the output.
+const TAIL: u64 = 32;
+
+/// The markers of one output.
+pub(super) struct Markers {
+    origin: Arc<Origin>,
+    place: TopicPartition,
+    cluster: Cluster,
+    client: Arc<BaseConsumer<Ear>>,
+}
+
+impl Markers {
+    /// Connects, looks for the output's topic and for that of the markers, and makes the latter where it is missing.
+    pub(super) fn open(origin: &Arc<Origin>, output_topic: &str, topic: &str) -> Result<Markers> {
+        check_name(topic)?;
+        let settings = Arc::new(origin.settings.asking.clone());
+        let client = settings
+            .client()
+            .create_with_context(Ear::default())
+            .map_err(|error| settings.refusal(&error))?;
+        let markers = Markers {
+            origin: Arc::clone(origin),
+            place: TopicPartition::new(topic, 0),
+            cluster: Cluster::open(&settings)?,
+            client: Arc::new(client),
+        };
+        check_topic(&markers.cluster, output_topic)?;
+        if !markers.is_there()? {
+            markers.make()?;
+        }
+        Ok(markers)
+    }
+
+    fn is_there(&self) -> Result<bool> {
+        let wanted = Selection::Topics(vec![self.place.topic.clone()]);
+        let found = self.cluster.when_there(PATIENCE, |cluster, timeout| cluster.find(&wanted, timeout))?;
+        match found.partitions.len() {
+            0 => Ok(false),
+            1 => Ok(true),
+            many => Err(Error::reconfigure(format!(
+                "{}: the markers topic {} has {many} partitions, and must have one: it is a topic of something else. Name \
+                 another one (markers_topic)",
+                self.origin.place(),
+                self.place.topic
+            ))),
+        }
+    }
+
+    /// Makes the topic, and returns when brokers tell of it.
+    fn make(&self) -> Result<()> {
+        let admin = self.admin()?;
+        // What is the newest of its key stays for ever; small segments, so that what is older goes soon.
+        let topic = NewTopic::new(&self.place.topic, 1, TopicReplication::Fixed(-1))
+            .set("cleanup.policy", "compact")
+            .set("segment.bytes", "16777216")
+            .set("max.message.bytes", "8388608");
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+        let place = format!("{}: the markers topic {} can't be made", self.origin.place(), self.place.topic);
+        let made = wait_for(admin.create_topics([&topic], &options));
+        let made = made.map_err(|error| {
+            let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+            failure(&place, code, "")
+        })?;
+        match made.into_iter().next() {
+            Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => {}
+            Some(Err((_, code))) => {
+                return Err(Error::reconfigure(format!(
+                    "{place}: {code}; give this user CREATE on topics that begin with the name of this one, or make it: \
+                     kafka-topics.sh --create --topic {} --partitions 1 --config cleanup.policy=compact",
+                    self.place.topic
+                )));
+            }
+            None => return Err(Error::bug(format!("{place}: no answer"))),
+        }
+        let started = Instant::now();
+        while !self.is_there()? {
+            if started.elapsed() > PATIENCE {
+                return Err(Error::retry(format!("{place}: it was made, and no broker tells of it yet")));
+            }
+            thread::yield_now();
+        }
+        log::info!("{}: made the topic {} for its markers", self.origin.place(), self.place.topic);
+        Ok(())
+    }
+
+    /// Refuses a topic whose records would be deleted by age, as far as this user may see that.
+    pub(super) fn check_kept(&self) -> Result<()> {
+        let (admin, topic) = (self.admin()?, &self.place.topic);
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        let told = wait_for(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
+        let policy = told.ok().and_then(|told| {
+            let config = told.into_iter().next()?.ok()?;
+            config.get("cleanup.policy")?.value.clone()
+        });
+        match policy {
+            Some(policy) if policy != "compact" => Err(Error::reconfigure(format!(
+                "{}: the markers topic {topic} has cleanup.policy={policy}: once it has deleted the markers, a batch could be \
+                 written twice. Set it to compact: kafka-configs.sh --alter --entity-type topics --entity-name {topic} \
+                 --add-config cleanup.policy=compact",
+                self.origin.place()
+            ))),
+            Some(_) => Ok(()),
+            None => {
+                log::info!(
+                    "{}: this user may not see the settings of the markers topic {topic}; its cleanup.policy must be compact",
+                    self.origin.place()
+                );
+                Ok(())
+            }
+        }
+    }
+
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
+        let settings = &self.origin.settings.asking;
+        settings.client().create().map_err(|error| settings.refusal(&error))
+    }
+
+    /// Reads what committed transactions have left, from the end back until nothing older matters.
+    pub(super) fn read(&self) -> Result<Memory> {
+        let of_one = |offsets: crate::cluster::Ends| offsets.get(&self.place).copied();
+        let places = [self.place.clone()];
+        let ask = |cluster: &Cluster, timeout| {
+            Ok((cluster.begins(&places, timeout)?, cluster.ends(&places, timeout)?))
+        };
+        let (begin, end) = self.cluster.when_there(PATIENCE, ask)?;
+        let (Some(begin), Some(end)) = (of_one(begin), of_one(end)) else {
+            return Err(Error::retry(format!("{}: no offsets of {}", self.origin.place(), self.place)));
+        };
+        let mut back = TAIL;
+        loop {
+            let from = end.saturating_sub(back).max(begin);
+            let memory = self.read_range(from, end)?;
+            let partitions = memory.registered.as_ref().map_or(1, |of| u64::from(of.partitions));
+            if memory.is_complete() || from == begin {
+                return Ok(memory);
+            }
+            back = back.max(TAIL * partitions).saturating_mul(8);
+        }
+    }
+
+    fn read_range(&self, from: u64, end: u64) -> Result<Memory> {
+        let mut memory = Memory::default();
+        if from >= end {
+            return Ok(memory);
+        }
+        let queue = PartitionQueue::open(Arc::clone(&self.client), self.place.clone())?;
+        queue.start(from)?;
+        let (mut space, mut at, started) = (Space::new(), from, Instant::now());
+        let mut failed = None;
+        while at < end {
+            queue.take(&mut space, Space::MESSAGES_MAX, Duration::from_millis(100), |event| match event {
+                Event::Record(record) => {
+                    at = at.max(record.offset() + 1);
+                    if failed.is_none() {
+                        failed = memory.take(&self.origin.output, record.key(), record.value()).err();
+                    }
+                }
+                Event::End { offset } => at = at.max(offset),
+                Event::Failed { code, text } => {
+                    if !crate::context::passes(code) {
+                        failed.get_or_insert_with(|| failure(&self.at(), code, &text));
+                    }
+                }
+            });
+            if let Some(failed) = failed {
+                return Err(failed.context(self.at()));
+            }
+            self.cluster.check_admitted()?;
+            if started.elapsed() > PATIENCE {
+                return Err(Error::retry(format!(
+                    "{}: offsets {at} to {end} were not answered within {} s",
+                    self.at(),
+                    PATIENCE.as_secs()
+                )));
+            }
+        }
+        Ok(memory)
+    }
+
+    pub(super) fn at(&self) -> String {
+        format!("{}, markers topic {}", self.origin.place(), self.place.topic)
+    }
+}
+
+/// Refuses a topic that does not exist.
+pub(super) fn check_topic(cluster: &Cluster, topic: &str) -> Result<()> {
+    let wanted = Selection::Topics(vec![topic.to_owned()]);
+    let found = cluster.when_there(PATIENCE, |cluster, timeout| cluster.find(&wanted, timeout))?;
+    if found.partitions.is_empty() {
+        return Err(Error::reconfigure(format!(
+            "Kafka at {}: topic {topic} does not exist; create it, or check its name and the rights of this user",
+            cluster.bootstrap()
+        )));
+    }
+    Ok(())
+}
+
+fn check_name(topic: &str) -> Result<()> {
+    const LEN_MAX: usize = 249;
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !topic.is_empty() && topic.len() <= LEN_MAX && topic.chars().all(fits) {
+        return Ok(());
+    }
+    Err(Error::reconfigure(format!(
+        "Kafka: {topic:?} can't be the name of a markers topic, which is made of the output's: give the output a name of at most \
+         200 letters, digits, '.', '_' and '-', or name the topic (markers_topic)"
+    )))
+}
+
+/// The admin client answers by future only, and one call needs no runtime.
+fn wait_for<T>(answer: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut answer = pin!(answer);
+    loop {
+        match answer.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(answer) => return answer,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_topic_can_have_is_refused_with_the_way_out() {
+        check_name("tidegate-output-words_2.x").unwrap();
+        for name in ["tidegate-output-täglich", "tidegate-output-a b", &"x".repeat(250)] {
+            assert!(check_name(name).unwrap_err().to_string().contains("markers_topic"), "{name}");
+        }
+    }
+}
