@@ -14,7 +14,7 @@ use std::fmt;
 /// assert_eq!((record.key_bytes(), record.value_bytes()), (Some(&b"ebb"[..]), Some(&b"3"[..])));
 /// assert_eq!(ProducerRecord::new().key("ebb").value_bytes(), None);
 /// ```
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProducerRecord {
     /// The key, then the value.
     bytes: Vec<u8>,
@@ -24,7 +24,7 @@ pub struct ProducerRecord {
 }
 
 /// What few records have.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 struct Rare {
     topic: Option<String>,
     partition: Option<i32>,

@@ -23,6 +23,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("message.max.bytes", "8388608"),
     // A key goes to the partition that Java's producers take for it.
     ("partitioner", "murmur2_random"),
+    // A topic that records name and that does not exist is told after this time.
+    ("topic.metadata.propagation.max.ms", "10000"),
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "1000"),
 ];
