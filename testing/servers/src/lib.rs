@@ -9,13 +9,13 @@
 
 mod alluxio;
 mod daemons;
-mod duckdb;
 mod elasticsearch;
 mod error;
 mod fetch;
 mod hbase;
 mod hdfs;
 mod http;
+mod java;
 mod kafka;
 pub mod lines;
 #[cfg(feature = "load")]
@@ -29,12 +29,12 @@ mod s3;
 mod shared;
 
 pub use alluxio::Alluxio;
-pub use duckdb::duckdb;
 pub use elasticsearch::Elasticsearch;
 pub use error::ServerError;
 pub use fetch::{cache_dir, fetch};
 pub use hbase::Hbase;
 pub use hdfs::Hdfs;
+pub use java::{duckdb, java_read_committed};
 pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Postgres, PostgresOptions};
 pub use s3::S3;

@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod broker;
-pub(crate) mod proxy;
 pub(crate) mod output;
+pub(crate) mod proxy;
 pub(crate) mod receiving;
 
 use rdkafka::ClientConfig;
