@@ -44,8 +44,9 @@ pub(crate) struct Options {
     /// 500ms/100ms. Needs --checkpoint and a database.
     #[arg(long, value_parser = window)]
     pub(crate) window: Option<Window>,
-    /// Where the counts go: sqlite:FILE or postgres:URL. As often as need be: a batch is in all of them or in none. Without it,
-    /// or with none, totals are kept in memory only.
+    /// Where the counts go: sqlite:FILE, postgres:URL, or a directory of files for each batch as text:PREFIX or sequence:PREFIX
+    /// (Hadoop's SequenceFiles), where PREFIX is a path or an URL as for --checkpoint. As often as need be: a batch is in all of
+    /// them or in none. Without it, or with none, totals are kept in memory only.
     #[arg(long, value_parser = out)]
     out: Vec<Option<Out>>,
     /// local, local[n] or local[*].
@@ -140,6 +141,10 @@ pub(crate) enum Out {
     Sqlite(PathBuf),
     /// Totals by word.
     Postgres(String),
+    /// Lines of text, a directory for each batch.
+    Text(String),
+    /// SequenceFiles of `Text` and `LongWritable`, a directory for each batch.
+    Sequence(String),
 }
 
 /// `None` for none.
@@ -150,7 +155,9 @@ fn out(text: &str) -> Result<Option<Out>, String> {
         // With or without the prefix, what follows must be a URL: postgres:postgres://... or postgres://...
         Some(("postgres", url)) if url.starts_with("//") => Ok(Some(Out::Postgres(text.to_owned()))),
         Some(("postgres", url)) if !url.is_empty() => Ok(Some(Out::Postgres(url.to_owned()))),
-        _ => Err("must be sqlite:FILE, postgres:URL or none".to_owned()),
+        Some(("text", prefix)) if !prefix.is_empty() => Ok(Some(Out::Text(prefix.to_owned()))),
+        Some(("sequence", prefix)) if !prefix.is_empty() => Ok(Some(Out::Sequence(prefix.to_owned()))),
+        _ => Err("must be sqlite:FILE, postgres:URL, text:PREFIX, sequence:PREFIX or none".to_owned()),
     }
 }
 

@@ -3,7 +3,8 @@
 use super::options::{Keeper, Options, Out};
 use super::totals;
 use compact_str::CompactString;
-use tidegate::{DStream, ExchangeData, Result};
+use tidegate::{BatchDirectories, BatchFiles, DStream, Error, ExchangeData, PartFormat, Result, TextFormat};
+use tidegate_hadoop::SequenceFormat;
 use tidegate_sql::{PostgresOutput, SqlRow, SqliteOutput, Table};
 
 /// Of each batch: how often a word was in it.
@@ -25,7 +26,27 @@ pub(crate) fn write(options: &Options, totals: &Counts) -> Result<()> {
 fn write_to(out: &Out, name: &str, keeper: Keeper, totals: &Counts) -> Result<()> {
     match out {
         Out::Sqlite(_) | Out::Postgres(_) => save(totals, name, out, totals::table(keeper)),
+        Out::Text(prefix) => save_files(totals, name, prefix, "txt", TextFormat),
+        Out::Sequence(prefix) => save_files(totals, name, prefix, "seq", SequenceFormat::default()),
     }
+}
+
+/// Writes a directory of files for each batch.
+fn save_files(
+    totals: &Counts,
+    name: &str,
+    prefix: &str,
+    suffix: &str,
+    format: impl PartFormat<(String, i64)>,
+) -> Result<()> {
+    let directories = match prefix.rsplit_once('/') {
+        Some((place, prefix)) if place.contains("://") => {
+            BatchDirectories::on(tidegate_object_store::storage(place)?, prefix, suffix)?
+        }
+        _ => BatchDirectories::local(prefix, suffix)?,
+    };
+    let rows = totals.map(|(word, count)| (word.to_string(), count));
+    rows.output(name, BatchFiles::new(directories, format)).map(drop)
 }
 
 /// Writes rows into a table of a database.
@@ -38,5 +59,6 @@ pub(crate) fn save<T: ExchangeData + SqlRow>(
     match database {
         Out::Sqlite(file) => rows.output(name, SqliteOutput::new(file, table)).map(drop),
         Out::Postgres(url) => rows.output(name, PostgresOutput::new(url, table)?).map(drop),
+        Out::Text(_) | Out::Sequence(_) => Err(Error::bug("a table is for a database")),
     }
 }

@@ -28,6 +28,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tidegate-elasticsearch", &["tidegate", "tidegate-core"]),
     ("tidegate-http", &["tidegate", "tidegate-core"]),
     ("tidegate-files", &["tidegate", "tidegate-core", "tidegate-object-store"]),
+    // Its formats are also those of streams of files, behind a feature.
+    ("tidegate-hadoop", &["tidegate", "tidegate-core", "tidegate-files"]),
     ("tidegate-kafka", &["tidegate", "tidegate-core"]),
     ("tidegate-sql", &["tidegate", "tidegate-core"]),
     ("tidegate-object-store", &["tidegate-core", "tidegate-storage"]),

@@ -68,3 +68,8 @@ pub use save::SaveToSql;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOutput, sqlite_offsets};
 pub use table::Table;
+
+/// The recipes of the page about outputs by hand compile and run.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../../../docs/outputs/foreach.md")]
+struct ForeachPage;

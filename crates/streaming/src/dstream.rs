@@ -183,7 +183,25 @@ impl<T: Data> DStream<T> {
     where
         T: ExchangeData,
     {
-        self.output(&self.free_name("print"), Print).map(|_| ())
+        self.print_first(10)
+    }
+
+    /// Output: prints the first `records` records of each batch to standard output, under its time, and `...` where there are more:
+    /// Spark's `print(num)`. So many of each partition, and one, are in memory.
+    ///
+    /// ```no_run
+    /// # fn show(words: tidegate::DStream<String>) -> tidegate::Result<()> {
+    /// words.print_first(3)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `Reconfigure` when the context was started.
+    pub fn print_first(&self, records: usize) -> Result<()>
+    where
+        T: ExchangeData,
+    {
+        self.output(&self.free_name("print"), Print { records }).map(|_| ())
     }
 
     /// Output: writes each batch to `output`, named `name`: by its name it is found again after a restart. For whoever writes

@@ -74,7 +74,7 @@ pub use decode::{BadRecords, CsvDecoder, DeadLetter, DecodeError, Decoder, JsonD
 pub use describe::{DESCRIBE_ENV, JobDescription};
 pub use dstream::{DStream, InputDStream};
 pub use input::{QueueInput, SocketReader};
-pub use output::Outcome;
+pub use output::{BatchDirectories, BatchFiles, Outcome, Part, PartFormat, TextFormat, TextRow};
 pub use promise::{Link, PathGuarantee, PathPromise};
 pub use rdd::Rdd;
 pub use state::{MapWithStateDStream, StateDStream, StateSpec};

@@ -15,6 +15,7 @@ mod rdds;
 mod receiver_events;
 mod refusals;
 mod restarts;
+mod save_as_files;
 mod small_inputs;
 mod sockets;
 mod state_restarts;
