@@ -192,6 +192,38 @@ fn a_server_that_goes_away_is_tried_again() {
 }
 
 #[test]
+fn what_the_server_can_not_do_for_now_is_tried_again() {
+    let mut schema = Schema::new("for_now");
+    let plain = schema.url.clone();
+    // Takes longer than any test, unless it is stopped.
+    schema.run(
+        "CREATE TABLE word_counts (word TEXT PRIMARY KEY, count BIGINT); \
+         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(600); RETURN NEW; END $$; \
+         CREATE TRIGGER slow BEFORE INSERT ON word_counts FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let refused = |url: &str| {
+        let output = PostgresOutput::new(url, Table::add("word_counts", ["word"], ["count"])).unwrap();
+        let error = match open::<Count>(&output) {
+            Ok(_) => refusal(prepare(&mut *writer(&output), &batch(1), vec![count("a", 1)])),
+            Err(error) => error,
+        };
+        assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+        error.to_string()
+    };
+    let text = refused(&format!("{plain}%20-cstatement_timeout%3D200"));
+    assert!(
+        text.contains("(SQLSTATE 57014): the statement was cancelled; the batch is run again."),
+        "{text}"
+    );
+    let text = refused(&format!("{plain}%20-cdefault_transaction_read_only%3Don"));
+    assert!(text.contains("(SQLSTATE 25006): the server is a standby"), "{text}");
+    schema.run("DROP ROLE IF EXISTS tidegate_none; CREATE ROLE tidegate_none LOGIN CONNECTION LIMIT 0");
+    let text = refused(&plain.replace("//test@", "//tidegate_none@"));
+    assert!(text.contains("(SQLSTATE 53300): the server has no connection left"), "{text}");
+    schema.run("DROP ROLE tidegate_none");
+}
+
+#[test]
 fn a_server_that_is_not_there_is_named_without_the_password() {
     // A port that was free a moment ago, and that nothing listens on.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

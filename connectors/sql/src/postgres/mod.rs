@@ -89,6 +89,7 @@ impl PostgresOutput {
         let fail = |error: postgres::Error| failure(&format!("{place}: output {}", context.output), &error);
         let types = self.table.types_of::<T>(NAME_BYTES_MAX)?;
         let client = &mut lease.session()?.client;
+        schema::check_version(client, &place)?;
         schema::make_memory(client, &place)?;
         let mut found = schema::registered(client, &context.output.0, true).map_err(fail)?;
         if found.is_none() {

@@ -7,7 +7,7 @@ use crate::row::SqlKind;
 use crate::shape::Dialect;
 use crate::table::{Table, quoted};
 use postgres::Client;
-use tidegate_core::{OutputId, Result};
+use tidegate_core::{Error, OutputId, Result};
 
 type Sql<T> = Result<T, postgres::Error>;
 
@@ -43,6 +43,26 @@ pub(super) const DIALECT: Dialect = Dialect {
 /// The table's name as a statement takes it.
 pub(super) fn qualified(table: &Table) -> String {
     table.name_parts().map(quoted).collect::<Vec<_>>().join(".")
+}
+
+/// The oldest version whose catalog says what is asked of it (generated columns, collations that are not by bytes).
+const VERSION_MIN: i32 = 12;
+
+/// Refuses a server that is too old to be asked.
+pub(super) fn check_version(client: &mut Client, place: &str) -> Result<()> {
+    let fail = |error: postgres::Error| failure(place, &error);
+    let row = client.query_one("SELECT current_setting('server_version_num')::integer", &[]).map_err(fail)?;
+    refuse_old(place, row.try_get(0).map_err(fail)?)
+}
+
+fn refuse_old(place: &str, number: i32) -> Result<()> {
+    let version = number / 10_000;
+    if version >= VERSION_MIN {
+        return Ok(());
+    }
+    Err(Error::reconfigure(format!(
+        "{place}: the server is PostgreSQL {version}, needed is {VERSION_MIN} or later: upgrade it, or name another one"
+    )))
 }
 
 /// Lets one first use at a time go on, until its transaction ends: two that make the same table at once would fail. Never taken
@@ -130,4 +150,23 @@ pub(super) fn remembered(client: &mut Client, output: &str) -> Sql<Vec<Remembere
             Ok(Remembered { partition: i64::from(partition), batch: row.try_get(1)?, plan: row.try_get(2)? })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_too_old_is_refused() {
+        refuse_old("here", 120_000).unwrap();
+        refuse_old("here", 170_005).unwrap();
+        for (number, version) in [(110_022, 11), (90_624, 9)] {
+            assert_eq!(
+                refuse_old("here", number).unwrap_err().to_string(),
+                format!(
+                    "here: the server is PostgreSQL {version}, needed is 12 or later: upgrade it, or name another one"
+                )
+            );
+        }
+    }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Cut {
     pub(crate) passed_on: bool,
     /// How many connections are refused afterwards, as by a server that starts again. All that are open are cut then.
     pub(crate) refused: usize,
+    /// Whether the server ends the sessions itself, and says so, as when it is shut down: then nothing is cut here.
+    pub(crate) says_so: bool,
 }
 
 #[derive(Default)]
@@ -32,6 +34,9 @@ pub(crate) struct Proxy {
     over: Arc<AtomicBool>,
 }
 
+/// By which its sessions are known to the server.
+const SESSIONS: &str = "tidegate-cut";
+
 impl Proxy {
     /// A proxy before the server of `url`, and the URL by which it is reached.
     pub(crate) fn before(url: &str) -> (Proxy, String) {
@@ -41,6 +46,7 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let (state, over) = (Arc::new(Mutex::new(State::default())), Arc::new(AtomicBool::new(false)));
         let by_proxy = url.replace(&server, &format!("127.0.0.1:{port}"));
+        let (by_proxy, direct) = (format!("{by_proxy}&application_name={SESSIONS}"), url.to_owned());
         let proxy = Proxy { port, state: Arc::clone(&state), over: Arc::clone(&over) };
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -56,7 +62,7 @@ impl Proxy {
                 [&client, &server].iter().for_each(|stream| stream.set_nodelay(true).unwrap());
                 known.open.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
                 drop(known);
-                pass(client, server, &state);
+                pass(client, server, &state, &direct);
             }
         });
         (proxy, by_proxy)
@@ -83,21 +89,25 @@ impl Drop for Proxy {
 }
 
 /// Passes bytes both ways until either side closes.
-fn pass(client: TcpStream, server: TcpStream, state: &Arc<Mutex<State>>) {
+fn pass(client: TcpStream, server: TcpStream, state: &Arc<Mutex<State>>, direct: &str) {
     // Set before a statement is passed on whose answer the client must not have.
     let last: Arc<Mutex<Option<Cut>>> = Arc::default();
     let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     let (mut from_server, mut to_client) = (server, client);
-    let (known, held) = (Arc::clone(state), Arc::clone(&last));
+    let (known, held, direct) = (Arc::clone(state), Arc::clone(&last), direct.to_owned());
     thread::spawn(move || {
         let mut first = true;
         while let Some(message) = message(&mut from_client, first) {
             first = false;
             if let Some(cut) = wanted(&known, &message) {
-                if !cut.passed_on {
+                if cut.says_so {
+                    end_sessions(&direct);
+                } else if !cut.passed_on {
                     return end(&known, &cut, &[&from_client, &to_server]);
                 }
-                *held.lock().unwrap() = Some(cut);
+                if !cut.says_so {
+                    *held.lock().unwrap() = Some(cut);
+                }
             }
             if to_server.write_all(&message).is_err() {
                 break;
@@ -141,6 +151,14 @@ fn wanted(state: &Mutex<State>, message: &[u8]) -> Option<Cut> {
     let at = state.cut.as_ref()?.at;
     let meant = message.first() == Some(&b'Q') && message[5..].starts_with(at.as_bytes());
     if meant { state.cut.take() } else { None }
+}
+
+/// Has the server end all sessions that come by the proxy, and waits until they are gone.
+fn end_sessions(url: &str) {
+    let mut client = postgres::Client::connect(url, postgres::NoTls).unwrap();
+    let end =
+        "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name = $1";
+    client.execute(end, &[&SESSIONS]).unwrap();
 }
 
 fn end(state: &Mutex<State>, cut: &Cut, connection: &[&TcpStream]) {
