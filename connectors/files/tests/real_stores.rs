@@ -1,18 +1,22 @@
-//! A file stream on real HDFS, S3 and Alluxio: each file once over a restart.
+//! A file stream and an output of files on real HDFS, S3 and Alluxio: each file and each row once over restarts.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod support;
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::env;
 use std::sync::Arc;
+use std::time::Duration;
 use support::{Job, counted};
-use tidegate::Stop;
-use tidegate::testkit::MemoryOutput;
-use tidegate_core::Storage;
-use tidegate_files::FileOptions;
+use tidegate::testkit::outputs::{self, Subject};
+use tidegate::testkit::{MemoryInput, MemoryOutput, TestJob};
+use tidegate::{Conf, Stop};
+use tidegate_core::{Result, Storage};
+use tidegate_files::{FileOptions, FilesOutput};
 use tidegate_object_store::{files_with, storage_with};
-use tidegate_servers::{ALLUXIO_ENV, HDFS_ENV, S3, S3_ENV};
+use tidegate_servers::{ALLUXIO_ENV, HDFS_ENV, S3, S3_ENV, duckdb};
+use tidegate_storage::LocalStorage;
 
 fn server(variable: &str) -> String {
     env::var(variable).unwrap_or_else(|_| {
@@ -72,6 +76,128 @@ fn takes_each_file_once_over_restarts(url: &str, settings: &[(&str, &str)]) {
     assert_eq!(files.list(1).unwrap().len(), 21);
 }
 
+/// An output of files in a store, opened anew for each epoch as by another process, and what its users see there.
+struct InStore<'a> {
+    url: String,
+    settings: &'a [(&'a str, &'a str)],
+}
+
+impl Subject for InStore<'_> {
+    type Row = (u64, String);
+    type Output = FilesOutput<(u64, String)>;
+
+    fn output(&self) -> Result<Self::Output> {
+        let output =
+            FilesOutput::json(storage_with(&self.url, self.settings)?).target_bytes(500).partitions(2);
+        Ok(output.partition_by(|row: &Self::Row| [("at", format!("0{}:00", row.0 % 2))]))
+    }
+
+    fn row(&self, number: u64) -> Self::Row {
+        (number, format!("row {number}"))
+    }
+
+    fn visible(&self) -> Vec<Self::Row> {
+        let files = files_with(&self.url, self.settings).unwrap();
+        let mut rows = Vec::new();
+        // Deeper than rows lie; where folders are real there is none before the first row.
+        for file in files.list(8).unwrap_or_default() {
+            if file.path.split('/').any(|name| name.starts_with(['_', '.'])) {
+                continue;
+            }
+            assert!(file.path.starts_with("at=0") && file.path.ends_with(".jsonl"), "{}", file.path);
+            let bytes = files.open(&file).unwrap().read(0, usize::try_from(file.bytes).unwrap()).unwrap();
+            let text = String::from_utf8(bytes).unwrap();
+            rows.extend(text.lines().map(|line| serde_json::from_str::<Self::Row>(line).unwrap()));
+        }
+        rows
+    }
+}
+
+fn keeps_the_contract_of_outputs(url: &str, settings: &[(&str, &str)]) {
+    let number = std::cell::Cell::new(0);
+    outputs::all(|| {
+        number.set(number.get() + 1);
+        InStore { url: format!("{url}/{}", number.get()), settings }
+    });
+}
+
+#[test]
+fn hdfs_outputs_of_files_keep_the_contract_of_outputs() {
+    keeps_the_contract_of_outputs(&format!("{}/{}", server(HDFS_ENV), folder()), &[]);
+}
+
+#[test]
+fn alluxio_outputs_of_files_keep_the_contract_of_outputs() {
+    keeps_the_contract_of_outputs(&format!("alluxio://{}/{}", server(ALLUXIO_ENV), folder()), &[]);
+}
+
+#[test]
+fn s3_outputs_of_files_keep_the_contract_of_outputs() {
+    with_s3(|url, settings| keeps_the_contract_of_outputs(url, settings));
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Reading {
+    day: String,
+    number: u64,
+    level: Option<f64>,
+    tags: Vec<String>,
+}
+
+fn reading(number: u64) -> Reading {
+    Reading {
+        day: format!("2026-11-{:02} 0{}:30", 20 + number % 3, number % 2),
+        number,
+        level: Some(number as f64 / 2.0).filter(|_| !number.is_multiple_of(10)),
+        tags: (0..number % 3).map(|tag| format!("tag {tag}")).collect(),
+    }
+}
+
+#[test]
+fn duckdb_reads_the_parquet_that_was_written_over_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let (input, checkpoint) = (MemoryInput::new(2), Arc::new(tidegate_storage::MemoryStorage::new()));
+    let mut given = 0;
+    for round in 0..3 {
+        let output = FilesOutput::parquet(Arc::new(LocalStorage::open(directory.path()).unwrap()))
+            .partition_by(|reading: &Reading| [("at", reading.day.clone())])
+            // Batches are a second apart: some of a file are written by another run of the job than the others.
+            .roll_every(Duration::from_secs(5));
+        let mut job =
+            TestJob::start_on(Conf::new().set_master("local[2]"), Some(checkpoint.clone()), |ssc| {
+                ssc.input_stream("readings", input.clone())?.output("readings", output)
+            })
+            .unwrap();
+        for batch in 0..7 {
+            let rows = if round == 2 && batch > 1 { 0 } else { 40 };
+            for number in given..given + rows {
+                input.push((number % 2) as usize, [reading(number)]);
+            }
+            given += rows;
+            job.next_batch().unwrap();
+        }
+        job.ssc.stop(Stop::Gracefully).unwrap();
+    }
+    let place = directory.path().display();
+    let found = duckdb(&format!(
+        "SELECT count(*), count(DISTINCT number), sum(number), count(level), sum(len(tags)), count(DISTINCT at), \
+         count(DISTINCT filename) FROM read_parquet('{place}/**/*.parquet', hive_partitioning = true, filename = true) \
+         WHERE day = at"
+    ))
+    .unwrap();
+    let expected = [
+        given,
+        given,
+        (0..given).sum(),
+        (0..given).filter(|number| !number.is_multiple_of(10)).count() as u64,
+        (0..given).map(|number| number % 3).sum(),
+        6,
+    ];
+    let numbers: Vec<u64> = found[0].iter().map(|number| number.parse().unwrap()).collect();
+    assert_eq!(numbers[..6], expected);
+    assert!(numbers[6] < 50, "{} files of 16 batches with rows in 6 folders", numbers[6]);
+}
+
 #[test]
 fn hdfs_files_are_taken_once_over_restarts() {
     takes_each_file_once_over_restarts(&format!("{}/{}", server(HDFS_ENV), folder()), &[]);
@@ -82,8 +208,7 @@ fn alluxio_files_are_taken_once_over_restarts() {
     takes_each_file_once_over_restarts(&format!("alluxio://{}/{}", server(ALLUXIO_ENV), folder()), &[]);
 }
 
-#[test]
-fn s3_files_are_taken_once_over_restarts() {
+fn with_s3(test: impl Fn(&str, &[(&str, &str)])) {
     let endpoint = server(S3_ENV);
     let settings = [
         ("AWS_ENDPOINT_URL", &*endpoint),
@@ -91,5 +216,10 @@ fn s3_files_are_taken_once_over_restarts() {
         ("AWS_SECRET_ACCESS_KEY", S3::SECRET_ACCESS_KEY),
         ("AWS_ALLOW_HTTP", "true"),
     ];
-    takes_each_file_once_over_restarts(&format!("s3://{}/{}", S3::BUCKET, folder()), &settings);
+    test(&format!("s3://{}/{}", S3::BUCKET, folder()), &settings);
+}
+
+#[test]
+fn s3_files_are_taken_once_over_restarts() {
+    with_s3(takes_each_file_once_over_restarts);
 }

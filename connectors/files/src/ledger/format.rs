@@ -1,11 +1,10 @@
 //! The bytes of the ledger, as `docs/formats.md` describes them: one JSON value an object, with a checksum over its exact bytes.
 
-use serde::de::DeserializeOwned;
+use crate::sealed::Record;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tidegate_core::UserFile;
 
-const FORMAT: u32 = 1;
 const SNAPSHOT: &str = "-snapshot.json";
 const INCREMENT: &str = ".json";
 const DIGITS: usize = 20;
@@ -46,11 +45,6 @@ impl fmt::Display for Name {
     }
 }
 
-/// What an object holds.
-pub(super) trait Record: Serialize + DeserializeOwned {
-    const NAME: &str;
-}
-
 /// The files of one plan.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Increment {
@@ -73,33 +67,6 @@ pub(super) struct Snapshot {
 
 impl Record for Snapshot {
     const NAME: &str = "snapshot";
-}
-
-pub(super) fn write<T: Record>(record: &T) -> Vec<u8> {
-    let value = serde_json::to_string(record).expect("names and numbers make JSON");
-    let crc = crc32c::crc32c(value.as_bytes());
-    format!("{{\"format\":{FORMAT},\"crc32c\":\"{crc:08x}\",\"{}\":{value}}}", T::NAME).into_bytes()
-}
-
-/// What `bytes` hold, or what is wrong with them.
-pub(super) fn read<T: Record>(bytes: &[u8]) -> Result<T, String> {
-    let torn = || "not whole".to_owned();
-    let text = std::str::from_utf8(bytes).map_err(|_| torn())?;
-    let rest = text.strip_prefix("{\"format\":").and_then(|rest| rest.split_once(',')).ok_or_else(torn)?;
-    if rest.0 != FORMAT.to_string() {
-        return Err(format!(
-            "of format {}, and this version reads {FORMAT}: use the one that wrote it",
-            rest.0
-        ));
-    }
-    let rest =
-        rest.1.strip_prefix("\"crc32c\":\"").and_then(|rest| rest.split_once("\",")).ok_or_else(torn)?;
-    let value = rest.1.strip_prefix(&format!("\"{}\":", T::NAME)).and_then(|value| value.strip_suffix('}'));
-    let value = value.ok_or_else(torn)?;
-    if rest.0 != format!("{:08x}", crc32c::crc32c(value.as_bytes())) {
-        return Err("changed: its checksum does not match".to_owned());
-    }
-    serde_json::from_str(value).map_err(|e| format!("no {}, though its checksum matches ({e})", T::NAME))
 }
 
 /// Files as arrays of path, length, time and identity: there are many of them.
@@ -130,6 +97,7 @@ mod rows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sealed::{read, write};
 
     fn snapshot() -> Snapshot {
         let file = |path: &str| UserFile {

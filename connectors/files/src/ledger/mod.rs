@@ -11,6 +11,7 @@ mod keeper;
 pub(crate) use keeper::Keeper;
 
 use crate::pool::Taken;
+use crate::sealed;
 use format::{Increment, Name, Snapshot};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -125,9 +126,9 @@ impl Ledger {
     }
 
     /// An object, or what is wrong with it.
-    fn object<T: format::Record>(&self, name: Name) -> Result<Result<T, String>> {
+    fn object<T: sealed::Record>(&self, name: Name) -> Result<Result<T, String>> {
         Ok(match self.storage.get(&self.path(name))? {
-            Some(bytes) => format::read(&bytes),
+            Some(bytes) => sealed::read(&bytes),
             None => Err("gone".to_owned()),
         })
     }
@@ -144,7 +145,7 @@ impl Ledger {
 
     fn write_increment(&self, number: u64, files: &[UserFile]) -> Result<()> {
         let increment = Increment { files: files.to_vec() };
-        self.storage.put(&self.path(Name::Increment(number)), format::write(&increment))
+        self.storage.put(&self.path(Name::Increment(number)), sealed::write(&increment))
     }
 
     /// Sums up all up to `number` in a snapshot, and removes what is older than the snapshot before, which was `before`.
@@ -155,7 +156,7 @@ impl Ledger {
         folder: String,
         files: Vec<UserFile>,
     ) -> Result<()> {
-        self.storage.put(&self.path(Name::Snapshot(number)), format::write(&Snapshot { folder, files }))?;
+        self.storage.put(&self.path(Name::Snapshot(number)), sealed::write(&Snapshot { folder, files }))?;
         for object in self.storage.list(&self.folder)? {
             let name = object.path.strip_prefix(&self.folder).and_then(|path| path.strip_prefix('/'));
             let needless = match name.and_then(Name::parse) {

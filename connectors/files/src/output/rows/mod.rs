@@ -1,0 +1,185 @@
+//! How rows become the bytes of files: in pieces, of which whole files are put together. When and where is not decided here.
+
+mod csv;
+mod json;
+mod packing;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod text;
+
+pub(super) use self::csv::CsvFiles;
+#[cfg(feature = "parquet")]
+pub(super) use self::parquet::ParquetFiles;
+pub(super) use json::JsonFiles;
+pub(super) use text::TextFiles;
+
+use super::hash::StableHash;
+use serde::Serialize;
+use tidegate_core::{Error, Result};
+
+/// How the bytes of files are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileCompression {
+    /// Not at all.
+    None,
+    /// Snappy; for Parquet alone.
+    Snappy,
+    /// Gzip.
+    Gzip,
+    /// Zstandard.
+    Zstd,
+}
+
+impl FileCompression {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            FileCompression::None => "none",
+            FileCompression::Snappy => "snappy",
+            FileCompression::Gzip => "gzip",
+            FileCompression::Zstd => "zstd",
+        }
+    }
+}
+
+/// A format that files are written in.
+pub(super) trait RowFormat<T>: Send + Sync {
+    /// A word for it that never changes: the output remembers it.
+    fn name(&self) -> &'static str;
+
+    /// What the names of files end in.
+    fn ending(&self, packed: FileCompression) -> Result<String>;
+
+    /// What must be the same for rows to come into one file.
+    ///
+    /// # Errors
+    /// `Reconfigure`: the type of the rows has no place in this format.
+    fn kind(&self) -> Result<String>;
+
+    /// Begins a piece of a file: its first one, or one that comes behind another.
+    fn encoder(&self, packed: FileCompression, first: bool) -> Result<Box<dyn Encoder<T>>>;
+
+    /// Makes one piece, or a whole file, of pieces that follow each other.
+    ///
+    /// # Errors
+    /// What is wrong with a piece.
+    fn join(&self, packed: FileCompression, pieces: Vec<Vec<u8>>) -> Result<Vec<u8>, String>;
+
+    /// The hash of a row, the same on every machine and in every version.
+    fn hash(&self, row: &T) -> u64;
+}
+
+/// A piece of a file that is being made, in memory.
+pub(super) trait Encoder<T> {
+    /// Adds a row behind the others.
+    ///
+    /// # Errors
+    /// What is wrong with the row.
+    fn push(&mut self, row: T) -> Result<(), String>;
+
+    /// Bytes so far; an estimate where they are packed later.
+    fn bytes(&self) -> u64;
+
+    /// The whole piece.
+    ///
+    /// # Errors
+    /// What is wrong with a row.
+    fn finish(self: Box<Self>) -> Result<Vec<u8>, String>;
+}
+
+/// The hash of a row by its JSON. A value that JSON does not have is hashed up to there, which is as stable.
+fn hash_json(row: &impl Serialize) -> u64 {
+    let mut hash = StableHash::new();
+    let _ = serde_json::to_writer(&mut hash, row);
+    hash.finish()
+}
+
+fn only_in_parquet(packed: FileCompression) -> Error {
+    Error::reconfigure(format!(
+        "{} is for Parquet: choose gzip, zstd or none for files of lines",
+        packed.word()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use std::io::Read;
+
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    struct Row {
+        word: String,
+        count: u64,
+    }
+
+    fn row(count: u64) -> Row {
+        Row { word: format!("w{count}"), count }
+    }
+
+    fn piece<T>(format: &dyn RowFormat<T>, packed: FileCompression, first: bool, rows: Vec<T>) -> Vec<u8> {
+        let mut encoder = format.encoder(packed, first).unwrap();
+        rows.into_iter().for_each(|row| encoder.push(row).unwrap());
+        encoder.finish().unwrap()
+    }
+
+    fn unpacked(packed: FileCompression, bytes: &[u8]) -> String {
+        let mut text = String::new();
+        match packed {
+            FileCompression::Gzip => {
+                flate2::read::MultiGzDecoder::new(bytes).read_to_string(&mut text).unwrap()
+            }
+            FileCompression::Zstd => {
+                zstd::stream::read::Decoder::new(bytes).unwrap().read_to_string(&mut text).unwrap()
+            }
+            _ => (&bytes[..]).read_to_string(&mut text).unwrap(),
+        };
+        text
+    }
+
+    #[test]
+    fn pieces_make_one_file_in_their_order_however_they_are_packed() {
+        for packed in [FileCompression::None, FileCompression::Gzip, FileCompression::Zstd] {
+            let whole = |format: &dyn RowFormat<Row>| {
+                let pieces = vec![
+                    piece(format, packed, true, vec![row(1), row(2)]),
+                    piece(format, packed, false, vec![row(3)]),
+                ];
+                unpacked(packed, &format.join(packed, pieces).unwrap())
+            };
+            assert_eq!(whole(&CsvFiles), "word,count\nw1,1\nw2,2\nw3,3\n");
+            assert_eq!(
+                whole(&JsonFiles),
+                "{\"word\":\"w1\",\"count\":1}\n{\"word\":\"w2\",\"count\":2}\n{\"word\":\"w3\",\"count\":3}\n"
+            );
+            assert_eq!(whole(&TextFiles::by(|row: &Row| row.word.clone())), "w1\nw2\nw3\n");
+        }
+    }
+
+    #[test]
+    fn a_row_that_would_not_read_back_is_refused() {
+        let text = TextFiles::by(|row: &String| row.clone());
+        let mut encoder = text.encoder(FileCompression::None, true).unwrap();
+        assert!(encoder.push("a\nb".to_owned()).unwrap_err().contains("line break"));
+        let mut encoder = CsvFiles.encoder(FileCompression::None, true).unwrap();
+        let nested = std::collections::BTreeMap::from([(1, 2)]);
+        assert!(encoder.push(nested.clone()).unwrap_err().contains("map"));
+        let keyed = std::collections::BTreeMap::from([((1, 2), 3)]);
+        let mut encoder = JsonFiles.encoder(FileCompression::None, true).unwrap();
+        assert!(encoder.push(keyed).unwrap_err().contains("key must be a string"));
+        assert!(RowFormat::<Row>::ending(&JsonFiles, FileCompression::Snappy).is_err());
+    }
+
+    #[test]
+    fn a_row_has_the_same_hash_in_every_version() {
+        assert_eq!(
+            RowFormat::<Row>::hash(&JsonFiles, &row(1)),
+            StableHash::of(b"{\"word\":\"w1\",\"count\":1}")
+        );
+        assert_eq!(
+            RowFormat::<Row>::hash(&CsvFiles, &row(1)),
+            StableHash::of(b"{\"word\":\"w1\",\"count\":1}")
+        );
+        let text = TextFiles::by(|row: &Row| row.word.clone());
+        assert_eq!(text.hash(&row(1)), StableHash::of(b"w1"));
+    }
+}
