@@ -133,7 +133,7 @@ fn alluxio_outputs_of_files_keep_the_contract_of_outputs() {
 
 #[test]
 fn s3_outputs_of_files_keep_the_contract_of_outputs() {
-    with_s3(|url, settings| keeps_the_contract_of_outputs(url, settings));
+    with_s3(keeps_the_contract_of_outputs);
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
