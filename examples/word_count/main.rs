@@ -42,7 +42,7 @@ fn run(options: Options, stats: &Arc<stats::Stats>) -> Result<()> {
     if options.outs().next().is_none() {
         totals.keep(options.state, &rows)?;
     }
-    sinks::write(&options, &rows)?;
+    sinks::write(&options, &counts, &rows)?;
     if let Some(window) = options.window {
         windows::write(&counts, window, &options)?;
     }

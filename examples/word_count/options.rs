@@ -44,9 +44,10 @@ pub(crate) struct Options {
     /// 500ms/100ms. Needs --checkpoint and a database.
     #[arg(long, value_parser = window)]
     pub(crate) window: Option<Window>,
-    /// Where the counts go: sqlite:FILE, postgres:URL, or a directory of files for each batch as text:PREFIX or sequence:PREFIX
-    /// (Hadoop's SequenceFiles), where PREFIX is a path or an URL as for --checkpoint. As often as need be: a batch is in all of
-    /// them or in none. Without it, or with none, totals are kept in memory only.
+    /// Where the counts go, as often as need be: a batch is in all of them or in none. Totals of words: sqlite:FILE,
+    /// postgres:URL; with --state also elasticsearch:URL/INDEX. Counts of each batch: kafka:TOPIC,
+    /// and a directory for each batch by text:PREFIX or sequence:PREFIX (Hadoop's SequenceFiles), where PREFIX is a
+    /// path or a URL. Without it, or with none, totals are kept in memory only.
     #[arg(long, value_parser = out)]
     out: Vec<Option<Out>>,
     /// local, local[n] or local[*].
@@ -141,24 +142,54 @@ pub(crate) enum Out {
     Sqlite(PathBuf),
     /// Totals by word.
     Postgres(String),
-    /// Lines of text, a directory for each batch.
+    /// A record for each word of each batch.
+    Kafka(String),
+    /// A directory of lines for each batch.
     Text(String),
-    /// SequenceFiles of `Text` and `LongWritable`, a directory for each batch.
+    /// A directory of sequence files for each batch.
     Sequence(String),
+    /// Totals by word, of state.
+    Elasticsearch { url: String, index: String },
+}
+
+impl std::fmt::Display for Out {
+    /// Without what may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Out::Sqlite(file) => write!(f, "--out sqlite:{}", file.display()),
+            Out::Postgres(_) => f.write_str("--out postgres:..."),
+            Out::Kafka(topic) => write!(f, "--out kafka:{topic}"),
+            Out::Text(prefix) => write!(f, "--out text:{prefix}"),
+            Out::Sequence(prefix) => write!(f, "--out sequence:{prefix}"),
+            Out::Elasticsearch { index, .. } => write!(f, "--out elasticsearch:.../{index}"),
+        }
+    }
 }
 
 /// `None` for none.
 fn out(text: &str) -> Result<Option<Out>, String> {
-    match text.split_once(':') {
-        None if text == "none" => Ok(None),
-        Some(("sqlite", file)) if !file.is_empty() => Ok(Some(Out::Sqlite(file.into()))),
-        // With or without the prefix, what follows must be a URL: postgres:postgres://... or postgres://...
-        Some(("postgres", url)) if url.starts_with("//") => Ok(Some(Out::Postgres(text.to_owned()))),
-        Some(("postgres", url)) if !url.is_empty() => Ok(Some(Out::Postgres(url.to_owned()))),
-        Some(("text", prefix)) if !prefix.is_empty() => Ok(Some(Out::Text(prefix.to_owned()))),
-        Some(("sequence", prefix)) if !prefix.is_empty() => Ok(Some(Out::Sequence(prefix.to_owned()))),
-        _ => Err("must be sqlite:FILE, postgres:URL, text:PREFIX, sequence:PREFIX or none".to_owned()),
+    const KINDS: &str = "must be sqlite:FILE, postgres:URL, kafka:TOPIC, text:PREFIX, sequence:PREFIX, \
+                         elasticsearch:URL/INDEX or none";
+    if text == "none" {
+        return Ok(None);
     }
+    let (kind, rest) = text.split_once(':').filter(|(_, rest)| !rest.is_empty()).ok_or(KINDS)?;
+    let last = || {
+        let parts = rest.rsplit_once('/').filter(|(start, last)| !start.ends_with('/') && !last.is_empty());
+        let owned = parts.map(|(start, last)| (start.to_owned(), last.to_owned()));
+        owned.ok_or_else(|| format!("{kind}: needs a name after the last /"))
+    };
+    Ok(Some(match kind {
+        "sqlite" => Out::Sqlite(rest.into()),
+        // With or without the prefix, what follows must be a URL: postgres:postgres://... or postgres://...
+        "postgres" if rest.starts_with("//") => Out::Postgres(text.to_owned()),
+        "postgres" => Out::Postgres(rest.to_owned()),
+        "kafka" => Out::Kafka(rest.to_owned()),
+        "text" => Out::Text(rest.to_owned()),
+        "sequence" => Out::Sequence(rest.to_owned()),
+        "elasticsearch" => last().map(|(url, index)| Out::Elasticsearch { url, index })?,
+        _ => return Err(KINDS.to_owned()),
+    }))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

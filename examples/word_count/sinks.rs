@@ -4,49 +4,43 @@ use super::options::{Keeper, Options, Out};
 use super::totals;
 use compact_str::CompactString;
 use tidegate::{BatchDirectories, BatchFiles, DStream, Error, ExchangeData, PartFormat, Result, TextFormat};
+use tidegate_elasticsearch::{Document, ElasticsearchOutput};
 use tidegate_hadoop::SequenceFormat;
+use tidegate_kafka::{KafkaOutput, ProducerRecord, SaveToKafka};
 use tidegate_sql::{PostgresOutput, SqlRow, SqliteOutput, Table};
 
-/// Of each batch: how often a word was in it.
-pub(crate) type Counts = DStream<(CompactString, i64)>;
+/// Of each batch: how often a word was in it. Or, of state: how often it was in all so far.
+type Counts = DStream<(CompactString, i64)>;
 
 /// Writes to each place that was asked for. `totals` are what the state keeps; without state they are the counts themselves.
-pub(crate) fn write(options: &Options, totals: &Counts) -> Result<()> {
+pub(crate) fn write(options: &Options, counts: &Counts, totals: &Counts) -> Result<()> {
     for (place, out) in options.outs().enumerate() {
         // By its name an output is found again: the first keeps its own when others are added.
         let name = match place {
             0 => "word_counts".to_owned(),
             place => format!("word_counts-{}", place + 1),
         };
-        write_to(out, &name, options.state, totals)?;
+        write_to(options, out, &name, counts, totals)?;
     }
     Ok(())
 }
 
-fn write_to(out: &Out, name: &str, keeper: Keeper, totals: &Counts) -> Result<()> {
+fn write_to(options: &Options, out: &Out, name: &str, counts: &Counts, totals: &Counts) -> Result<()> {
     match out {
-        Out::Sqlite(_) | Out::Postgres(_) => save(totals, name, out, totals::table(keeper)),
-        Out::Text(prefix) => save_files(totals, name, prefix, "txt", TextFormat),
-        Out::Sequence(prefix) => save_files(totals, name, prefix, "seq", SequenceFormat::default()),
-    }
-}
-
-/// Writes a directory of files for each batch.
-fn save_files(
-    totals: &Counts,
-    name: &str,
-    prefix: &str,
-    suffix: &str,
-    format: impl PartFormat<(String, i64)>,
-) -> Result<()> {
-    let directories = match prefix.rsplit_once('/') {
-        Some((place, prefix)) if place.contains("://") => {
-            BatchDirectories::on(tidegate_object_store::storage(place)?, prefix, suffix)?
+        Out::Sqlite(_) | Out::Postgres(_) => save(totals, name, out, totals::table(options.state)),
+        Out::Kafka(topic) => to_kafka(options, topic, name, counts),
+        Out::Text(prefix) => save_files(counts, name, prefix, "txt", TextFormat),
+        Out::Sequence(prefix) => save_files(counts, name, prefix, "seq", SequenceFormat::default()),
+        Out::Elasticsearch { url, index } => {
+            let document = |(word, count): (CompactString, i64)| {
+                Document::new(word.as_str(), serde_json::json!({ "word": word.as_str(), "count": count }))
+            };
+            of_state(options, out, totals)?
+                .map(document)
+                .output(name, ElasticsearchOutput::new(url, index)?)
+                .map(drop)
         }
-        _ => BatchDirectories::local(prefix, suffix)?,
-    };
-    let rows = totals.map(|(word, count)| (word.to_string(), count));
-    rows.output(name, BatchFiles::new(directories, format)).map(drop)
+    }
 }
 
 /// Writes rows into a table of a database.
@@ -59,6 +53,44 @@ pub(crate) fn save<T: ExchangeData + SqlRow>(
     match database {
         Out::Sqlite(file) => rows.output(name, SqliteOutput::new(file, table)).map(drop),
         Out::Postgres(url) => rows.output(name, PostgresOutput::new(url, table)?).map(drop),
-        Out::Text(_) | Out::Sequence(_) => Err(Error::bug("a table is for a database")),
+        other => Err(Error::reconfigure(format!("{other} is no database"))),
     }
+}
+
+fn to_kafka(options: &Options, topic: &str, name: &str, counts: &Counts) -> Result<()> {
+    let brokers = options.brokers.as_ref().ok_or_else(|| {
+        Error::reconfigure(format!("--out kafka:{topic} needs --brokers, to which the topic belongs"))
+    })?;
+    let output = KafkaOutput::new([("bootstrap.servers", brokers.as_str())], topic)?;
+    let record =
+        |(word, count): (CompactString, i64)| ProducerRecord::new().key(word).value(count.to_string());
+    counts.save_to_kafka_as(name, output, record).map(drop)
+}
+
+/// An output that can't add is given totals.
+fn of_state<'a>(options: &Options, out: &Out, totals: &'a Counts) -> Result<&'a Counts> {
+    match options.state {
+        Keeper::None => Err(Error::reconfigure(format!(
+            "{out} keeps one count a word and can't add to it; give --state map, which keeps the totals"
+        ))),
+        Keeper::Update | Keeper::Map => Ok(totals),
+    }
+}
+
+/// Writes a directory of files for each batch, on this machine or on the storage of a URL.
+fn save_files(
+    counts: &Counts,
+    name: &str,
+    prefix: &str,
+    suffix: &str,
+    format: impl PartFormat<(String, i64)>,
+) -> Result<()> {
+    let directories = match prefix.rsplit_once('/') {
+        Some((place, prefix)) if place.contains("://") => {
+            BatchDirectories::on(tidegate_object_store::storage(place)?, prefix, suffix)?
+        }
+        _ => BatchDirectories::local(prefix, suffix)?,
+    };
+    let rows = counts.map(|(word, count)| (word.to_string(), count));
+    rows.output(name, BatchFiles::new(directories, format)).map(drop)
 }
