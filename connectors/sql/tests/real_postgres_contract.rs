@@ -301,6 +301,14 @@ fn rights_that_are_lacking_are_named_with_the_statement_that_gives_them() {
         "table word_counts: the user tidegate_few lacks the right to UPDATE of count, SELECT of count, DELETE: GRANT DELETE, INSERT, SELECT, UPDATE \
          ON \"word_counts\" TO \"tidegate_few\""
     );
+    let batches = |what: &str| format!("ALTER TABLE tidegate_batches {what} ROW LEVEL SECURITY");
+    let hidden = of_server(&mut schema, &batches("ENABLE"));
+    assert_eq!(
+        hidden,
+        "table tidegate_batches has row-level security that holds for this user: a batch that is hidden from it would be written \
+         twice. Give the user BYPASSRLS, or make it the owner of the table"
+    );
+    schema.run(&batches("DISABLE"));
     let policies = "GRANT DELETE, UPDATE (count), SELECT (count) ON word_counts TO tidegate_few; ALTER TABLE word_counts ENABLE ROW LEVEL SECURITY";
     let hidden = of_server(&mut schema, policies);
     assert!(

@@ -102,6 +102,7 @@ fn check_memory(client: &mut Client, place: &str) -> Result<()> {
         let fail = |error: postgres::Error| failure(&format!("{place}: table {name}"), &error);
         if let Some(found) = Found::of(client, name).map_err(fail)? {
             found.check(place, name)?;
+            found.check_policies(place, name, "a batch that is hidden from it would be written twice")?;
             // A lock for share is taken by who may update.
             let needed = ["SELECT", "INSERT", "UPDATE"].map(|right| (right, None));
             check_rights(client, place, name, name, &needed)?;

@@ -60,6 +60,17 @@ impl Found {
         };
         Err(Error::reconfigure(format!("{place}: {name} is {is}, needed is {needed}: name another one")))
     }
+
+    /// Refuses a table of which rows may be hidden from the user, where that does harm.
+    pub(super) fn check_policies(&self, place: &str, name: &str, harm: &str) -> Result<()> {
+        if !self.policies {
+            return Ok(());
+        }
+        Err(Error::reconfigure(format!(
+            "{place}: table {name} has row-level security that holds for this user: {harm}. Give the user BYPASSRLS, or make it \
+             the owner of the table"
+        )))
+    }
 }
 
 /// Makes the user's table, or refuses the one that is there. True: its rows may come by `COPY`.
@@ -83,12 +94,8 @@ pub(super) fn make_or_check(
         return Ok(table.mode == Mode::Insert);
     };
     found.check(place, table.name())?;
-    if found.policies && deletes {
-        return Err(Error::reconfigure(format!(
-            "{place}: table {} has row-level security that holds for this user: a delete would pass over rows that are hidden from \
-             it. Give the user BYPASSRLS, or make it the owner of the table",
-            table.name()
-        )));
+    if deletes {
+        found.check_policies(place, table.name(), "a delete would pass over rows that are hidden from it")?;
     }
     let existing = existing(client, &name).map_err(fail)?;
     DIALECT.check(place, table, types, &existing)?;
