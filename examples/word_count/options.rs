@@ -46,7 +46,7 @@ pub(crate) struct Options {
     pub(crate) window: Option<Window>,
     /// Where the counts go, as often as need be: a batch is in all of them or in none. Totals of words: sqlite:FILE,
     /// postgres:URL; with --state also elasticsearch:URL/INDEX. Counts of each batch: kafka:TOPIC,
-    /// and a directory for each batch by text:PREFIX or sequence:PREFIX (Hadoop's SequenceFiles), where PREFIX is a
+    /// parquet:URL (of a folder), and a directory for each batch by text:PREFIX or sequence:PREFIX (Hadoop's SequenceFiles), where PREFIX is a
     /// path or a URL. Without it, or with none, totals are kept in memory only.
     #[arg(long, value_parser = out)]
     out: Vec<Option<Out>>,
@@ -144,6 +144,8 @@ pub(crate) enum Out {
     Postgres(String),
     /// A record for each word of each batch.
     Kafka(String),
+    /// A row for each word of each batch.
+    Parquet(String),
     /// A directory of lines for each batch.
     Text(String),
     /// A directory of sequence files for each batch.
@@ -159,6 +161,7 @@ impl std::fmt::Display for Out {
             Out::Sqlite(file) => write!(f, "--out sqlite:{}", file.display()),
             Out::Postgres(_) => f.write_str("--out postgres:..."),
             Out::Kafka(topic) => write!(f, "--out kafka:{topic}"),
+            Out::Parquet(url) => write!(f, "--out parquet:{url}"),
             Out::Text(prefix) => write!(f, "--out text:{prefix}"),
             Out::Sequence(prefix) => write!(f, "--out sequence:{prefix}"),
             Out::Elasticsearch { index, .. } => write!(f, "--out elasticsearch:.../{index}"),
@@ -168,7 +171,7 @@ impl std::fmt::Display for Out {
 
 /// `None` for none.
 fn out(text: &str) -> Result<Option<Out>, String> {
-    const KINDS: &str = "must be sqlite:FILE, postgres:URL, kafka:TOPIC, text:PREFIX, sequence:PREFIX, \
+    const KINDS: &str = "must be sqlite:FILE, postgres:URL, kafka:TOPIC, parquet:URL, text:PREFIX, sequence:PREFIX, \
                          elasticsearch:URL/INDEX or none";
     if text == "none" {
         return Ok(None);
@@ -185,6 +188,7 @@ fn out(text: &str) -> Result<Option<Out>, String> {
         "postgres" if rest.starts_with("//") => Out::Postgres(text.to_owned()),
         "postgres" => Out::Postgres(rest.to_owned()),
         "kafka" => Out::Kafka(rest.to_owned()),
+        "parquet" => Out::Parquet(rest.to_owned()),
         "text" => Out::Text(rest.to_owned()),
         "sequence" => Out::Sequence(rest.to_owned()),
         "elasticsearch" => last().map(|(url, index)| Out::Elasticsearch { url, index })?,

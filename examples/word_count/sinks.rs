@@ -3,8 +3,10 @@
 use super::options::{Keeper, Options, Out};
 use super::totals;
 use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
 use tidegate::{BatchDirectories, BatchFiles, DStream, Error, ExchangeData, PartFormat, Result, TextFormat};
 use tidegate_elasticsearch::{Document, ElasticsearchOutput};
+use tidegate_files::FilesOutput;
 use tidegate_hadoop::SequenceFormat;
 use tidegate_kafka::{KafkaOutput, ProducerRecord, SaveToKafka};
 use tidegate_sql::{PostgresOutput, SqlRow, SqliteOutput, Table};
@@ -29,6 +31,10 @@ fn write_to(options: &Options, out: &Out, name: &str, counts: &Counts, totals: &
     match out {
         Out::Sqlite(_) | Out::Postgres(_) => save(totals, name, out, totals::table(options.state)),
         Out::Kafka(topic) => to_kafka(options, topic, name, counts),
+        Out::Parquet(url) => {
+            let files = FilesOutput::parquet(tidegate_object_store::storage(url)?);
+            in_batches(counts).output(name, files).map(drop)
+        }
         Out::Text(prefix) => save_files(counts, name, prefix, "txt", TextFormat),
         Out::Sequence(prefix) => save_files(counts, name, prefix, "seq", SequenceFormat::default()),
         Out::Elasticsearch { url, index } => {
@@ -65,6 +71,24 @@ fn to_kafka(options: &Options, topic: &str, name: &str, counts: &Counts) -> Resu
     let record =
         |(word, count): (CompactString, i64)| ProducerRecord::new().key(word).value(count.to_string());
     counts.save_to_kafka_as(name, output, record).map(drop)
+}
+
+/// One row of a Parquet file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct InBatch {
+    word: CompactString,
+    count: i64,
+    /// Number of the batch.
+    batch: u64,
+}
+
+fn in_batches(counts: &Counts) -> DStream<InBatch> {
+    counts.transform(|rdd| {
+        rdd.map_partitions_with_batch(|batch, _, rows| {
+            let batch = batch.id().0;
+            rows.map(move |(word, count)| InBatch { word, count, batch })
+        })
+    })
 }
 
 /// An output that can't add is given totals.

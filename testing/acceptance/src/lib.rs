@@ -9,6 +9,7 @@ pub mod database;
 pub mod kills;
 pub mod patience;
 pub mod program;
+pub mod sinks;
 pub mod sources;
 pub mod story;
 pub mod truth;

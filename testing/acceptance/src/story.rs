@@ -2,7 +2,8 @@
 
 use crate::database::{Database, Kind, Snapshot};
 use crate::program::{Build, Job, State, Store};
-use crate::truth::{Truth, compare, totals_of_all};
+use crate::sinks::Sink;
+use crate::truth::{Totals, Truth, compare, totals_of_all};
 use std::path::Path;
 use tempfile::TempDir;
 use tidegate_servers::Shared;
@@ -54,6 +55,7 @@ pub struct Story {
     lines: u64,
     rate: u32,
     has_windows: bool,
+    sinks: Vec<Sink>,
     directory: TempDir,
 }
 
@@ -68,7 +70,42 @@ impl Story {
             Memory::DatabaseAlone => job,
         };
         let truth = Truth::new(u64::from(PARTITIONS.unsigned_abs()));
-        Story { database, job, truth, lines: topic.lines, rate: RATE, has_windows: false, directory }
+        let (lines, sinks) = (topic.lines, Vec::new());
+        Story { database, job, truth, lines, rate: RATE, has_windows: false, sinks, directory }
+    }
+
+    /// Writes to `sinks` too.
+    #[must_use]
+    pub fn with_sinks(mut self, sinks: impl IntoIterator<Item = Sink>) -> Story {
+        for sink in sinks {
+            self.job = self.job.with("--out", sink.out());
+            self.sinks.push(sink);
+        }
+        self
+    }
+
+    /// With totals that are state, for outputs that can't add.
+    #[must_use]
+    pub fn with_totals(mut self) -> Story {
+        self.job = self.job.state(State::Map, Store::Memory).with("--checkpoint-interval", "100ms");
+        self
+    }
+
+    /// The outputs that are no database.
+    pub fn sinks(&self) -> &[Sink] {
+        &self.sinks
+    }
+
+    /// Compares each output that is no database with `expected`.
+    ///
+    /// # Errors
+    /// They differ: with all that do.
+    pub fn check_sinks(&self, expected: &Totals) -> Result<(), String> {
+        let differs = |sink: &Sink| {
+            compare(&sink.totals(), expected).err().map(|text| format!("{}: {text}", sink.out()))
+        };
+        let differ: Vec<_> = self.sinks.iter().filter_map(differs).collect();
+        if differ.is_empty() { Ok(()) } else { Err(differ.join("\n")) }
     }
 
     /// With totals that are state, with windows, and with a checkpoint after every other batch.
@@ -151,13 +188,15 @@ impl Story {
         Ok(ended.output)
     }
 
-    /// Checks that the database holds the whole topic, and the windows of a job that has any.
+    /// Checks that the database and all other outputs hold the whole topic, and the windows of a job that has any.
     ///
     /// # Errors
     /// It does not.
     pub fn finished(&mut self) -> Result<(), String> {
-        let found = self.check()?;
-        compare(&found.totals, &totals_of_all(self.lines)).map_err(|text| format!("at the end: {text}"))?;
+        let (found, expected) = (self.check()?, totals_of_all(self.lines));
+        compare(&found.totals, &expected)
+            .and_then(|()| self.check_sinks(&expected))
+            .map_err(|text| format!("at the end: {text}"))?;
         if self.has_windows { self.database.windows().check(WINDOW_MS, &found.totals) } else { Ok(()) }
     }
 }

@@ -1,39 +1,88 @@
-//! Small Java programs, run from their source: clients of the servers that know nothing of Tidegate.
+//! Small Java programs, run from their source: clients of the servers, and readers of files, that know nothing of Tidegate.
 
 use crate::ServerError;
+use crate::daemons::java;
 use crate::error::{Tried, last_lines};
-use crate::fetch::{cache_dir, duckdb_class_path, kafka_class_path};
-use crate::needs::java;
+use crate::fetch::{cache_dir, duckdb_class_path, hbase_class_path, hdfs_class_path, kafka_class_path};
 use std::fs;
-use std::process::Command;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-const QUERY: (&str, &str) = ("Query.java", include_str!("../Query.java"));
-const COMMITTED: (&str, &str) = ("Committed.java", include_str!("../Committed.java"));
+const HEAP_MIB: u32 = 256;
+/// Files that are named in one call at most: a command line has a bound.
+const FILES_MAX: usize = 2_000;
+
+/// A program: the name of its file, and its source.
+type Program = (&'static str, &'static str);
+
+const QUERY: Program = ("Query.java", include_str!("../Query.java"));
+const COMMITTED: Program = ("Committed.java", include_str!("../Committed.java"));
+const ROWS: Program = ("Rows.java", include_str!("../Rows.java"));
+const SEQUENCE_FILES: Program = ("SequenceFiles.java", include_str!("../SequenceFiles.java"));
 
 /// The rows of one query of DuckDB, by column.
 pub fn duckdb(query: &str) -> Result<Vec<Vec<String>>, ServerError> {
-    run(&format!("DuckDB: {query}"), QUERY, &duckdb_class_path()?, &[query])
+    let lines = run(&format!("DuckDB: {query}"), QUERY, &duckdb_class_path()?, &[query])?;
+    Ok(lines.iter().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
 }
 
 /// Key and value of each record of `topic` that Kafka's own consumer reads with `read_committed`, as text.
 pub fn java_read_committed(bootstrap: &str, topic: &str) -> Result<Vec<(String, String)>, ServerError> {
     let what = format!("Kafka's Java consumer, topic {topic}");
-    let rows = run(&what, COMMITTED, &kafka_class_path()?, &[bootstrap, topic])?;
-    let pair = |row: Vec<String>| {
-        let mut columns = row.into_iter();
-        (columns.next().unwrap_or_default(), columns.next().unwrap_or_default())
-    };
-    Ok(rows.into_iter().map(pair).collect())
+    Ok(pairs(&run(&what, COMMITTED, &kafka_class_path()?, &[bootstrap, topic])?))
 }
 
-/// The lines that a program prints, by column.
+/// Makes a table with one family through the Thrift gateway at `HOST:PORT`, by HBase's own client.
+pub fn make_hbase_table(gateway: &str, table: &str, family: &str) -> Result<(), ServerError> {
+    let (host, port) = gateway.rsplit_once(':').unwrap_or((gateway, "9090"));
+    let arguments = ["make", host, port, table, family];
+    run(&format!("HBase's Java client, table {table}"), ROWS, &hbase_class_path()?, &arguments).map(drop)
+}
+
+/// Key and first cell of each row of a table, as text, as HBase's own client reads them through the gateway at `HOST:PORT`.
+pub fn hbase_rows(gateway: &str, table: &str) -> Result<Vec<(String, String)>, ServerError> {
+    let (host, port) = gateway.rsplit_once(':').unwrap_or((gateway, "9090"));
+    let arguments = ["rows", host, port, table];
+    let rows = run(&format!("HBase's Java client, table {table}"), ROWS, &hbase_class_path()?, &arguments)?;
+    Ok(pairs(&rows))
+}
+
+/// What Hadoop's own SequenceFile says, as lines. The arguments are `read FILE...`, or `write FOLDER`; what they do is said in the
+/// program's source.
+pub fn hadoop_sequence_files(arguments: &[&str]) -> Result<Vec<String>, ServerError> {
+    let what = format!("Hadoop's SequenceFile: {}", arguments.first().unwrap_or(&"nothing to do"));
+    run(&what, SEQUENCE_FILES, &hdfs_class_path()?, arguments)
+}
+
+/// Key and value of each record of these SequenceFiles, as text, in the order of the files, as Hadoop reads them.
+pub fn hadoop_records(files: &[impl AsRef<Path>]) -> Result<Vec<(String, String)>, ServerError> {
+    let mut records = Vec::new();
+    for files in files.chunks(FILES_MAX) {
+        let paths: Vec<_> = files.iter().map(|file| file.as_ref().display().to_string()).collect();
+        let arguments: Vec<_> = std::iter::once("read").chain(paths.iter().map(String::as_str)).collect();
+        let lines = hadoop_sequence_files(&arguments)?;
+        // Before the records of a file stands a line about it, and after them another.
+        records.extend(lines.iter().filter(|line| line.contains('\t')).cloned());
+    }
+    Ok(pairs(&records))
+}
+
+/// Lines of two columns.
+fn pairs(lines: &[String]) -> Vec<(String, String)> {
+    let pair = |line: &String| {
+        let (key, value) = line.split_once('\t').unwrap_or((line, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    lines.iter().map(pair).collect()
+}
+
+/// The lines that a program prints.
 fn run(
     what: &str,
-    (file, source): (&str, &str),
+    (file, source): Program,
     jars: &str,
     arguments: &[&str],
-) -> Result<Vec<Vec<String>>, ServerError> {
+) -> Result<Vec<String>, ServerError> {
     // One for each call: calls at the same time would find each other's folder gone.
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let call = CALLS.fetch_add(1, Ordering::Relaxed);
@@ -41,7 +90,7 @@ fn run(
     fs::create_dir_all(&directory).tried(|| format!("cannot create {}", directory.display()))?;
     let path = directory.join(file);
     fs::write(&path, source).tried(|| format!("cannot write {}", path.display()))?;
-    let output = Command::new(java()).arg("-cp").arg(jars).arg(&path).args(arguments).output();
+    let output = java(jars, &directory, HEAP_MIB).arg(&path).args(arguments).output();
     let output = output.tried(|| "cannot start java".to_owned())?;
     // Costs nothing if it stays.
     let _ = fs::remove_dir_all(&directory);
@@ -51,6 +100,5 @@ fn run(
             cause: last_lines(&String::from_utf8_lossy(&output.stderr)),
         });
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
 }

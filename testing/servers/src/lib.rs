@@ -12,7 +12,6 @@ mod daemons;
 mod elasticsearch;
 mod error;
 mod fetch;
-mod hadoop;
 mod hbase;
 mod hdfs;
 mod http;
@@ -33,10 +32,11 @@ pub use alluxio::Alluxio;
 pub use elasticsearch::Elasticsearch;
 pub use error::ServerError;
 pub use fetch::{cache_dir, fetch};
-pub use hadoop::hadoop_sequence_files;
 pub use hbase::Hbase;
 pub use hdfs::Hdfs;
-pub use java::{duckdb, java_read_committed};
+pub use java::{
+    duckdb, hadoop_records, hadoop_sequence_files, hbase_rows, java_read_committed, make_hbase_table,
+};
 pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Postgres, PostgresOptions};
 pub use s3::S3;
