@@ -10,7 +10,7 @@ use std::thread;
 
 /// What is built and tested: all of it, in one selection of packages and features, so that cargo compiles each dependency once.
 /// Optimised, as the programs that the acceptance tests run must be anyway.
-const EVERYTHING: &str = "--release --workspace --features tidegate-kafka/real-kafka,tidegate-sql/real-postgres,tidegate-object-store/real-servers,tidegate-files/real-servers,tidegate-elasticsearch/real-servers,tidegate-hadoop/real-hadoop,tidegate-hadoop/real-servers";
+const EVERYTHING: &str = "--release --workspace --features tidegate-kafka/real-kafka,tidegate-sql/real-postgres,tidegate-object-store/real-servers,tidegate-files/real-servers,tidegate-elasticsearch/real-servers,tidegate-hadoop/real-hadoop,tidegate-hadoop/real-servers,tidegate-hbase/real-servers";
 /// The programs that the acceptance tests run.
 const PROGRAMS: &str = "--bins --examples";
 /// Their twin that can break a guarantee on purpose.

@@ -26,6 +26,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &["tidegate-core", "tidegate-dataflow", "tidegate-engine", "tidegate-receivers", "tidegate-storage"],
     ),
     ("tidegate-elasticsearch", &["tidegate", "tidegate-core"]),
+    ("tidegate-hbase", &["tidegate", "tidegate-core"]),
     ("tidegate-http", &["tidegate", "tidegate-core"]),
     ("tidegate-files", &["tidegate", "tidegate-core", "tidegate-object-store"]),
     // Its formats are also those of streams of files, behind a feature.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{Faulty, Point, Server, Wire, Workers, batch, count, counts, many, name, strict};
+use support::{Faulty, Point, Server, Wire, Workers, batch, count, counts, many, strict};
 use tidegate::testkit::outputs::{self, Subject};
 use tidegate::testkit::{BATCH, MemoryInput, TestJob};
 use tidegate::{Conf, Stop, StreamingContext, StreamingListener};
@@ -112,7 +112,7 @@ fn what_the_index_refuses_fails_prepare_and_nothing_is_seen() {
 #[test]
 fn documents_that_refuse_each_other_fail_prepare_too() {
     let server = Server::shared();
-    let index = server.index(&json!({}));
+    let index = server.index(&json!({ "settings": { "number_of_replicas": 0 } }));
     let mut workers = Workers::start(&server.output(&index), 4).unwrap();
     // Each alone would be taken: the first makes the field a date, which the others are none of.
     let rows: Vec<Document> = (0..40)
@@ -130,7 +130,7 @@ fn documents_that_refuse_each_other_fail_prepare_too() {
 #[test]
 fn the_order_in_which_documents_come_at_the_commit_does_not_matter() {
     let server = Server::shared();
-    let index = server.index(&json!({}));
+    let index = server.index(&json!({ "settings": { "number_of_replicas": 0 } }));
     let mut workers = Workers::start(&server.output(&index), 1).unwrap();
     // Tried out in this order the field is a text, and takes both; the other way round it would be a date, and not take "later".
     workers.prepare(&batch(1), vec![Document::new("a", json!({ "when": "later" }))]).unwrap();
@@ -161,7 +161,7 @@ fn a_mapping_that_changes_under_the_job_is_followed() {
 #[test]
 fn refused_documents_become_dead_letters_of_the_same_batch() {
     let server = Server::shared();
-    let (index, dead) = (server.words(), name());
+    let (index, dead) = (server.words(), server.name());
     let output = || server.output(&index).on_refused(Refused::DeadLetter(dead.clone()));
     let rows = || {
         let mut rows = many(1_000, 1);
@@ -207,9 +207,9 @@ fn what_no_job_can_write_to_is_told_at_its_start() {
         assert_eq!(error.kind(), ErrorKind::Reconfigure, "{error}");
         assert!(error.to_string().contains(text), "{error}");
     };
-    told(&name(), "there is no such index");
+    told(&server.name(), "there is no such index");
 
-    let (a, b, both) = (server.words(), server.words(), name());
+    let (a, b, both) = (server.words(), server.words(), server.name());
     let add = |index: &String| json!({ "add": { "index": index, "alias": both } });
     server.must("POST", "_aliases", Some(&json!({ "actions": [add(&a)] })));
     start(&both).unwrap().run(&batch(1), vec![count("ebb", 1)]).unwrap();
@@ -255,7 +255,7 @@ fn an_index_that_is_blocked_or_gone_fails_prepare() {
 #[test]
 fn a_missing_index_is_made_as_it_was_asked_for() {
     let server = Server::shared();
-    let index = name();
+    let index = server.name();
     let output = || server.output(&index).create_with(strict()).refresh(Refresh::WaitFor);
     Workers::start(&output(), 1).unwrap().run(&batch(1), many(2, 1)).unwrap();
     // It is there now, and stays as it is.
@@ -380,7 +380,7 @@ fn rows(id: usize) -> Vec<(String, i64)> {
 fn a_server_killed_at_any_point_leaves_what_a_run_without_faults_leaves() {
     let dir = tempfile::tempdir().unwrap();
     let node = Arc::new(Mutex::new(Elasticsearch::start(dir.path()).unwrap()));
-    let server = Server(node.lock().unwrap().url());
+    let server = Server::at(node.lock().unwrap().url());
     let (index, untroubled) = (server.words(), server.words());
     let input = MemoryInput::new(2);
     let mut job = start(server.output(&untroubled), &input, None);

@@ -4,7 +4,7 @@ use postgres::{Client, NoTls};
 use rdkafka::config::{ClientConfig, FromClientConfig};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::time::Duration;
-use tidegate_servers::{Alluxio, Hdfs, Kafka, Postgres, S3, load};
+use tidegate_servers::{Alluxio, Elasticsearch, Hbase, Hdfs, Kafka, Postgres, S3, load};
 
 #[test]
 fn kafka_keeps_its_address_and_its_records_over_stop_and_kill() {
@@ -147,4 +147,32 @@ fn alluxio_keeps_its_address_and_comes_back_after_stop_and_kill() {
     alluxio.start_again().unwrap();
     assert!(alluxio.is_running());
     assert_eq!(alluxio.rest(), rest);
+}
+
+#[test]
+fn elasticsearch_keeps_its_address_and_comes_back_after_stop_and_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut elasticsearch = Elasticsearch::start(dir.path()).unwrap();
+    let url = elasticsearch.url();
+    elasticsearch.stop().unwrap();
+    assert!(!elasticsearch.is_running());
+    elasticsearch.start_again().unwrap();
+    elasticsearch.kill();
+    elasticsearch.start_again().unwrap();
+    assert!(elasticsearch.is_running());
+    assert_eq!(elasticsearch.url(), url);
+}
+
+#[test]
+fn hbase_keeps_its_address_and_comes_back_after_stop_and_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut hbase = Hbase::start(dir.path()).unwrap();
+    let thrift = hbase.thrift();
+    hbase.stop().unwrap();
+    assert!(!hbase.is_running());
+    hbase.start_again().unwrap();
+    hbase.kill();
+    hbase.start_again().unwrap();
+    assert!(hbase.is_running());
+    assert_eq!(hbase.thrift(), thrift);
 }

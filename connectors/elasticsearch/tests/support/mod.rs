@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use tidegate_core::{
     Batch, BatchId, BatchPlan, BatchTime, Output, OutputContext, PartitionId, Placement, Result, Seat,
@@ -18,12 +18,51 @@ use uuid::Uuid;
 
 /// An Elasticsearch, asked without the code under test.
 #[derive(Clone)]
-pub(crate) struct Server(pub(crate) String);
+pub(crate) struct Server {
+    pub(crate) url: String,
+    made: Arc<Made>,
+}
+
+/// The indices that a test has made. They are removed at its end: a server takes a thousand shards.
+struct Made {
+    url: String,
+    names: Mutex<Vec<String>>,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        for name in std::mem::take(&mut *self.names.lock().unwrap()) {
+            let staging =
+                format!("{}/tidegate-staging-{name}-*?expand_wildcards=all&filter_path=*.aliases", self.url);
+            let found = agent.get(staging).call().and_then(|mut answer| answer.body_mut().read_to_string());
+            let found: Value =
+                found.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+            let staging = found.as_object().into_iter().flat_map(|found| found.keys());
+            for index in staging.chain([&name]) {
+                // What stays, as when the server is gone, is in nobody's way.
+                let _ = agent.delete(format!("{}/{index}", self.url)).call();
+            }
+        }
+    }
+}
 
 impl Server {
+    pub(crate) fn at(url: String) -> Server {
+        let made = Arc::new(Made { url: url.clone(), names: Mutex::default() });
+        Server { url, made }
+    }
+
+    /// A name for an index.
+    pub(crate) fn name(&self) -> String {
+        let name = format!("test-{}", Uuid::new_v4());
+        self.made.names.lock().unwrap().push(name.clone());
+        name
+    }
+
     /// The one that `cargo xtask test` hands out.
     pub(crate) fn shared() -> Server {
-        Server(std::env::var(ELASTICSEARCH_ENV).unwrap_or_else(|_| {
+        Server::at(std::env::var(ELASTICSEARCH_ENV).unwrap_or_else(|_| {
             panic!(
                 "{ELASTICSEARCH_ENV} names no server: run these tests by `cargo xtask test`, which starts one, or start one by \
                  `cargo xtask servers up elasticsearch`"
@@ -34,7 +73,7 @@ impl Server {
     /// The status and the answer.
     pub(crate) fn call(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
-        let request = ureq::http::Request::builder().method(method).uri(format!("{}/{path}", self.0));
+        let request = ureq::http::Request::builder().method(method).uri(format!("{}/{path}", self.url));
         let request = request.header("Content-Type", "application/json");
         let mut answer =
             agent.run(request.body(body.map(Value::to_string).unwrap_or_default()).unwrap()).unwrap();
@@ -54,7 +93,7 @@ impl Server {
     }
 
     pub(crate) fn index(&self, body: &Value) -> String {
-        let name = name();
+        let name = self.name();
         self.must("PUT", &name, Some(body));
         name
     }
@@ -79,17 +118,13 @@ impl Server {
     }
 
     pub(crate) fn output(&self, index: &str) -> ElasticsearchOutput {
-        ElasticsearchOutput::new(&self.0, index).unwrap().patience(std::time::Duration::from_millis(300))
+        ElasticsearchOutput::new(&self.url, index).unwrap().patience(std::time::Duration::from_millis(300))
     }
-}
-
-pub(crate) fn name() -> String {
-    format!("test-{}", Uuid::new_v4())
 }
 
 pub(crate) fn strict() -> Value {
     let properties = json!({ "word": { "type": "keyword" }, "count": { "type": "long" } });
-    json!({ "mappings": { "dynamic": "strict", "properties": properties }, "settings": { "number_of_shards": 2 } })
+    json!({ "mappings": { "dynamic": "strict", "properties": properties }, "settings": { "number_of_shards": 2, "number_of_replicas": 0 } })
 }
 
 pub(crate) fn count(word: &str, count: i64) -> Document {
@@ -176,7 +211,7 @@ impl Wire {
     pub(crate) fn to(server: &Server) -> Wire {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let target = server.0.strip_prefix("http://").unwrap().to_owned();
+        let target = server.url.strip_prefix("http://").unwrap().to_owned();
         let state = Arc::new(State {
             left: AtomicU64::new(u64::MAX),
             cut: AtomicU64::new(0),
