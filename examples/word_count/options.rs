@@ -45,7 +45,7 @@ pub(crate) struct Options {
     #[arg(long, value_parser = window)]
     pub(crate) window: Option<Window>,
     /// Where the counts go, as often as need be: a batch is in all of them or in none. Totals of words: sqlite:FILE,
-    /// postgres:URL; with --state also elasticsearch:URL/INDEX. Counts of each batch: kafka:TOPIC,
+    /// postgres:URL; with --state also elasticsearch:URL/INDEX and hbase:HOST:PORT/TABLE. Counts of each batch: kafka:TOPIC,
     /// parquet:URL (of a folder), and a directory for each batch by text:PREFIX or sequence:PREFIX (Hadoop's SequenceFiles), where PREFIX is a
     /// path or a URL. Without it, or with none, totals are kept in memory only.
     #[arg(long, value_parser = out)]
@@ -152,6 +152,8 @@ pub(crate) enum Out {
     Sequence(String),
     /// Totals by word, of state.
     Elasticsearch { url: String, index: String },
+    /// Totals by word, of state.
+    Hbase { gateway: String, table: String },
 }
 
 impl std::fmt::Display for Out {
@@ -165,6 +167,7 @@ impl std::fmt::Display for Out {
             Out::Text(prefix) => write!(f, "--out text:{prefix}"),
             Out::Sequence(prefix) => write!(f, "--out sequence:{prefix}"),
             Out::Elasticsearch { index, .. } => write!(f, "--out elasticsearch:.../{index}"),
+            Out::Hbase { gateway, table } => write!(f, "--out hbase:{gateway}/{table}"),
         }
     }
 }
@@ -172,7 +175,7 @@ impl std::fmt::Display for Out {
 /// `None` for none.
 fn out(text: &str) -> Result<Option<Out>, String> {
     const KINDS: &str = "must be sqlite:FILE, postgres:URL, kafka:TOPIC, parquet:URL, text:PREFIX, sequence:PREFIX, \
-                         elasticsearch:URL/INDEX or none";
+                         elasticsearch:URL/INDEX, hbase:HOST:PORT/TABLE or none";
     if text == "none" {
         return Ok(None);
     }
@@ -191,6 +194,7 @@ fn out(text: &str) -> Result<Option<Out>, String> {
         "parquet" => Out::Parquet(rest.to_owned()),
         "text" => Out::Text(rest.to_owned()),
         "sequence" => Out::Sequence(rest.to_owned()),
+        "hbase" => last().map(|(gateway, table)| Out::Hbase { gateway, table })?,
         "elasticsearch" => last().map(|(url, index)| Out::Elasticsearch { url, index })?,
         _ => return Err(KINDS.to_owned()),
     }))

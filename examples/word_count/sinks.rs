@@ -8,11 +8,16 @@ use tidegate::{BatchDirectories, BatchFiles, DStream, Error, ExchangeData, PartF
 use tidegate_elasticsearch::{Document, ElasticsearchOutput};
 use tidegate_files::FilesOutput;
 use tidegate_hadoop::SequenceFormat;
+use tidegate_hbase::{HBaseOutput, Mutation};
 use tidegate_kafka::{KafkaOutput, ProducerRecord, SaveToKafka};
 use tidegate_sql::{PostgresOutput, SqlRow, SqliteOutput, Table};
 
 /// Of each batch: how often a word was in it. Or, of state: how often it was in all so far.
 type Counts = DStream<(CompactString, i64)>;
+
+/// The column of a table of HBase that a total is in.
+const FAMILY: &str = "counts";
+const QUALIFIER: &str = "total";
 
 /// Writes to each place that was asked for. `totals` are what the state keeps; without state they are the counts themselves.
 pub(crate) fn write(options: &Options, counts: &Counts, totals: &Counts) -> Result<()> {
@@ -45,6 +50,12 @@ fn write_to(options: &Options, out: &Out, name: &str, counts: &Counts, totals: &
                 .map(document)
                 .output(name, ElasticsearchOutput::new(url, index)?)
                 .map(drop)
+        }
+        Out::Hbase { gateway, table } => {
+            let row = |(word, count): (CompactString, i64)| {
+                Mutation::put(word.as_bytes()).cell(FAMILY, QUALIFIER, count.to_string())
+            };
+            of_state(options, out, totals)?.map(row).output(name, HBaseOutput::new(gateway, table)?).map(drop)
         }
     }
 }
