@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 use support::broker::Broker;
 use support::output::*;
+use tidegate::testkit::{BATCH, MemoryInput, TestJob};
+use tidegate::{Conf, Stop};
 use tidegate_core::{BatchId, ErrorKind, JobId, Output, PartitionId, Seat};
-use tidegate_kafka::{KafkaOutput, ProducerRecord};
+use tidegate_kafka::{KafkaOutput, ProducerRecord, SaveToKafka};
 
 fn all_hold(batch: u64) -> BTreeMap<PartitionId, BatchId> {
     (0..4).map(|part| (PartitionId(part), BatchId(batch))).collect()
@@ -253,4 +255,33 @@ fn at_least_once_is_seen_by_everybody_after_the_commit_alone() {
     let seat = Seat { output: "out".into(), worker: 0, workers: 1 };
     let unopened = KafkaOutput::new([("bootstrap.servers", kafka.at.as_str())], &topic).unwrap();
     assert!(unopened.writer(&seat).err().unwrap().to_string().contains("before it was opened"));
+}
+
+#[test]
+fn a_job_that_has_only_its_topic_goes_on_with_another_number_of_workers() {
+    let kafka = Broker::open();
+    let topic = kafka.topic("job", 2);
+    let input = MemoryInput::new(2);
+    let start = |workers: usize| {
+        let conf = Conf::new().set_master(&format!("local[{workers}]"));
+        TestJob::start(conf, None, |ssc| {
+            let params = [("bootstrap.servers", kafka.at.as_str())];
+            let words = ssc.input_stream("words", input.clone())?;
+            words.save_to_kafka(params, &topic, |word: String| ProducerRecord::new().key(&word).value(&word))
+        })
+    };
+    let mut job = start(2).unwrap();
+    input.push(0, values(0..10));
+    job.next_batch().unwrap();
+    input.push(1, values(10..30));
+    job.next_batch().unwrap();
+    job.ssc.stop(Stop::Gracefully).unwrap();
+    drop(job);
+    input.push(1, values(30..40));
+    let mut job = start(3).unwrap();
+    // A new clock starts where the first one did, two batches ago.
+    job.clock.advance(2 * BATCH);
+    job.next_batch().unwrap();
+    job.ssc.stop(Stop::Gracefully).unwrap();
+    sees(&kafka, &topic, &values(0..40));
 }

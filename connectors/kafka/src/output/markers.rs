@@ -21,6 +21,8 @@ use tidegate_core::{Error, Result};
 
 /// For the brokers to answer before the output counts as away.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// librdkafka waits for as long for records beyond those that are there.
+const TAKE_WAIT: Duration = Duration::from_millis(5);
 /// Records that are looked at first, for each partition of the output.
 const TAIL: u64 = 32;
 
@@ -171,7 +173,7 @@ impl Markers {
         let (mut space, mut at, started) = (Space::new(), from, Instant::now());
         let mut failed = None;
         while at < end {
-            queue.take(&mut space, Space::MESSAGES_MAX, Duration::from_millis(100), |event| match event {
+            queue.take(&mut space, Space::MESSAGES_MAX, TAKE_WAIT, |event| match event {
                 Event::Record(record) => {
                     at = at.max(record.offset() + 1);
                     if failed.is_none() {

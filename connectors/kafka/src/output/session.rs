@@ -122,7 +122,13 @@ impl Session {
     }
 
     /// Takes the transactional id over: whoever had it can commit nothing from now on, and a transaction that it left open is ended.
-    pub(super) fn take_over(&self, patience: Duration) -> Result<()> {
+    pub(super) fn take_over(&self, known_topic: &str, patience: Duration) -> Result<()> {
+        // Without a connection librdkafka looks for the coordinator half a second later. The first question is answered by an
+        // address of bootstrap.servers, whose connection may then be closed; the second one by a broker. That there is none is
+        // told below.
+        for _ in 0..2 {
+            let _ = self.producer.client().fetch_metadata(Some(known_topic), ASK_STEP);
+        }
         let id = self.transactional_id.as_deref().unwrap_or("none");
         let place = format!("{}, transactional id {id}", self.origin.place());
         let started = Instant::now();

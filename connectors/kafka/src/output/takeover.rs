@@ -39,7 +39,7 @@ pub(super) fn take_over(
     let at = |error: Error| error.context(markers.at());
     let connect = |partition: u32| -> Result<Session> {
         let session = Session::open(origin, Some(transactional_id(markers_topic, partition)))?;
-        session.take_over(TAKE_OVER_PATIENCE)?;
+        session.take_over(markers_topic, TAKE_OVER_PATIENCE)?;
         Ok(session)
     };
     let mut found = markers.read()?;
