@@ -1,6 +1,6 @@
 //! Killed at every call to the store, and run again: the rows that are seen are each there once.
 
-use crate::driven::{Epoch, INTERVAL, Row, is_sound, is_visible};
+use crate::driven::{Epoch, INTERVAL, Row, files, is_sound, is_visible, partition_and_last};
 use proptest::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
@@ -109,6 +109,7 @@ fn survives_each_fault(shape: Shape, rows: &[u64]) {
         (Fault::Away, false),
         (Fault::AnswerLost, false),
         (Fault::Torn, false),
+        (Fault::Refused, false),
     ] {
         for call in 1.. {
             let inner = MemoryStorage::new();
@@ -120,6 +121,7 @@ fn survives_each_fault(shape: Shape, rows: &[u64]) {
             let when = format!("{shape:?}, {fault:?} at write {call}, dies: {dies}");
             let first = run(shape, Arc::new(writes.clone()), &rows, dies);
             is_sound(&inner, &rows, &when);
+            what_is_seen_is_held(&inner, shape, &when);
             let mut tries = 0;
             while let Err(error) = run(shape, Arc::new(inner.clone()), &rows, false) {
                 assert!(tries < 2, "{when}: {error}");
@@ -132,6 +134,18 @@ fn survives_each_fault(shape: Shape, rows: &[u64]) {
                 break;
             }
         }
+    }
+}
+
+/// No file is seen of a batch that its partition does not hold.
+fn what_is_seen_is_held(inner: &MemoryStorage, shape: Shape, when: &str) {
+    let seen: Vec<String> = files(inner).into_keys().collect();
+    // A store that is torn may take a second opening.
+    let open = || Epoch::open(shape.output(Arc::new(inner.clone())), 1);
+    let epoch = open().or_else(|_| open()).unwrap();
+    for path in seen {
+        let (partition, last) = partition_and_last(&path);
+        assert!(epoch.holds(partition, last), "{when}: {path} is seen, and batch {last} is not held");
     }
 }
 

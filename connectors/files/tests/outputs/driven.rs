@@ -116,6 +116,12 @@ pub(crate) fn visible(storage: &dyn Storage) -> Vec<Row> {
     files(storage).into_values().flatten().collect()
 }
 
+/// What the name of a file says.
+pub(crate) fn partition_and_last(path: &str) -> (PartitionId, u64) {
+    let name: Vec<&str> = path.rsplit('/').next().unwrap().split(['-', '.']).collect();
+    (PartitionId(name[1].parse().unwrap()), name[3].parse().unwrap())
+}
+
 /// All rows of the batches, which have `rows` each: batch 1 the first number of them.
 pub(crate) fn all(rows: &[u64]) -> Vec<Row> {
     let of = |(place, rows): (usize, &u64)| {

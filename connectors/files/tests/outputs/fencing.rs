@@ -1,7 +1,9 @@
 //! Two runs that both believe that the output is theirs.
 
 use crate::driven::{Epoch, Row, batch, is_visible};
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tidegate_core::{ErrorKind, Output, OutputContext, Result, Storage, StoredObject};
 use tidegate_files::FilesOutput;
 use tidegate_storage::MemoryStorage;
@@ -132,6 +134,48 @@ fn a_writer_that_slept_since_its_record_publishes_nothing_that_the_newer_run_doe
     let third = Epoch::open(output(Arc::new(inner.clone())), 1).unwrap();
     assert_eq!(third.held.newest.as_ref(), Some(&**batch(2, 7).plan()));
     is_visible(&inner, &[5, 7], "after another opening");
+}
+
+thread_local! {
+    /// A writer that has prepared a batch, and a run that opens the output while another does.
+    static OLD_AND_NEW: RefCell<(Option<Epoch>, Option<Epoch>)> = const { RefCell::new((None, None)) };
+}
+
+/// Between two calls of a run that opens the output, a writer of the epoch before records a batch, and a third run opens the output and
+/// knows of it: what the batch has staged is not taken away by the second, whenever that goes on.
+#[test]
+fn an_opening_that_another_overtook_takes_nothing_away() {
+    let shared = |storage: Arc<dyn Storage>| output(storage).roll_every(Duration::from_secs(1_000));
+    for step in 1.. {
+        let inner = MemoryStorage::new();
+        let mut old = Epoch::open(shared(Arc::new(inner.clone())), 1).unwrap();
+        old.run(1, 5).unwrap();
+        old.prepare(2, 7).unwrap();
+        OLD_AND_NEW.set((Some(old), None));
+        let other = inner.clone();
+        let what = Box::new(move || {
+            let (old, _) = OLD_AND_NEW.take();
+            let _ = old.unwrap().commit(2, 7);
+            let new = Epoch::open(shared(Arc::new(other.clone())), 1).unwrap();
+            OLD_AND_NEW.set((None, Some(new)));
+        });
+        let between = Arc::new(Between { inner: inner.clone(), left: Mutex::new(step), what });
+        let overtaken = Epoch::open(shared(between.clone()), 1);
+        if *between.left.lock().unwrap() > 0 {
+            assert!(step > 8, "{step} calls");
+            break;
+        }
+        // One of the two has the output now; a fourth opening finds what both left.
+        drop((overtaken, OLD_AND_NEW.take()));
+        let mut rows = vec![5, 7];
+        rows.extend([0; 997]);
+        rows.push(1);
+        let mut end = Epoch::open(shared(Arc::new(inner.clone())), 1).unwrap();
+        for id in end.next(&rows)..=1_000 {
+            end.run(id, rows[id as usize - 1]).unwrap();
+        }
+        is_visible(&inner, &rows, &format!("overtaken at call {step}"));
+    }
 }
 
 #[test]
