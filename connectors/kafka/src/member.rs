@@ -3,7 +3,7 @@
 //! With a write-ahead log offsets go to the group after their block is durable; without one, before anything is stored, so that a
 //! crash loses and never doubles.
 
-use crate::cluster::refused;
+use crate::cluster::{Cluster, refused};
 use crate::context::passes;
 use crate::group_commit::GroupCommit;
 use crate::membership::{Membership, Offsets, commit_within, list_of};
@@ -140,7 +140,8 @@ impl Member {
         options: MemberOptions,
     ) -> Result<Member> {
         let group = options.group;
-        let membership = Membership::new(handle.clone(), &group, settings.reset);
+        let cluster = Cluster::open(settings)?;
+        let membership = Membership::new(handle.clone(), &group, settings.reset, cluster);
         let client: BaseConsumer<Membership> =
             config.create_with_context(membership).map_err(|error| settings.refusal(&error))?;
         let topics: Vec<_> = topics.iter().map(String::as_str).collect();
@@ -432,7 +433,7 @@ impl Member {
     fn lost(&self) -> Error {
         let group = &self.group;
         let way_out = format!(
-            "begin with another group.id, which reads by auto.offset.reset; or, if the records were removed by retention, set the \
+            "begin with another group.id and a new checkpoint directory, which read by auto.offset.reset; or, if the records were removed by retention, set the \
              offsets of group {group} to what is there"
         );
         let assigned = self.client.assignment().map(|all| all.to_topic_map()).unwrap_or_default();

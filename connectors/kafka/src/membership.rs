@@ -2,10 +2,12 @@
 //!
 //! All of it runs inside of the member's own `poll`.
 
+use crate::cluster::Cluster;
 use crate::context::Ear;
 use crate::group_commit::GroupCommit;
 use crate::params::OffsetReset;
 use crate::record::KafkaRecord;
+use crate::topic_ids::TopicIds;
 use crate::topic_partition::TopicPartition;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -33,6 +35,8 @@ pub(crate) struct Membership {
     handle: ReceiverHandle<KafkaRecord>,
     group: String,
     reset: OffsetReset,
+    /// Tells the ids of topics; the member's own client is within its `poll` when they are needed.
+    cluster: Cluster,
     state: Mutex<State>,
 }
 
@@ -44,13 +48,21 @@ pub(crate) struct State {
     pub(crate) revoked: Vec<TopicPartition>,
     /// Partitions were given since it was looked last.
     pub(crate) assigned: bool,
+    /// The ids of the topics that this member has had partitions of, where Kafka tells them.
+    ids: TopicIds,
     /// Why the member can't go on.
     pub(crate) failure: Option<Error>,
 }
 
 impl Membership {
-    pub(crate) fn new(handle: ReceiverHandle<KafkaRecord>, group: &str, reset: OffsetReset) -> Self {
-        Membership { ear: Ear::default(), handle, group: group.to_owned(), reset, state: Mutex::default() }
+    pub(crate) fn new(
+        handle: ReceiverHandle<KafkaRecord>,
+        group: &str,
+        reset: OffsetReset,
+        cluster: Cluster,
+    ) -> Self {
+        let (ear, state) = (Ear::default(), Mutex::default());
+        Membership { ear, handle, group: group.to_owned(), reset, cluster, state }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -61,15 +73,55 @@ impl Membership {
         &self.ear
     }
 
-    /// The name under which positions of a partition are remembered.
+    /// The name under which positions of a partition are remembered: with the id of its topic, where Kafka tells it.
     pub(crate) fn origin(&self, partition: &TopicPartition) -> String {
+        let name = self.origin_without_id(partition);
+        match self.lock().ids.get(&partition.topic) {
+            Some(id) => format!("{name}/{id}"),
+            None => name,
+        }
+    }
+
+    fn origin_without_id(&self, partition: &TopicPartition) -> String {
         format!("kafka/{}/{partition}", self.group)
+    }
+
+    /// Up to where the job has stored a partition.
+    fn known(&self, name: &TopicPartition) -> Result<Option<u64>> {
+        let without = self.origin_without_id(name);
+        let stored = self.handle.positions_below(&format!("{without}/"));
+        let id = self.lock().ids.get(&name.topic).cloned();
+        let by_id = match id {
+            // Kafka does not tell now which topic it is.
+            None => stored.into_values().max(),
+            Some(id) => match stored.get(&format!("{without}/{id}")) {
+                Some(until) => Some(*until),
+                None => match stored.into_values().max() {
+                    Some(until) => return Err(self.made_again(name, &id, until)),
+                    None => None,
+                },
+            },
+        };
+        Ok(by_id.max(self.handle.position(&without)))
+    }
+
+    fn made_again(&self, name: &TopicPartition, id: &str, until: u64) -> Error {
+        Error::data_lost(format!(
+            "{name}: the topic was deleted and made again: its id {id} is another than that of the one that the job has stored \
+             up to offset {until}; what was added to the old one after that is lost, how much is not known. Begin with another \
+             group.id than {} and a new checkpoint directory: they read the new one by auto.offset.reset",
+            self.group
+        ))
     }
 
     /// Sets where each partition begins: where the log of the job ends or where the group is, whichever is further; a partition
     /// that neither knows, by `auto.offset.reset`.
     fn begin(&self, client: &BaseConsumer<Self>, given: &mut TopicPartitionList) -> Result<()> {
         let asked = |error: KafkaError| Error::retry(format!("offsets of group {}: {error}", self.group));
+        let names: Vec<_> =
+            given.elements().iter().map(|it| TopicPartition::new(it.topic(), it.partition())).collect();
+        let ids = self.cluster.topic_ids(&names, ASK_TIMEOUT)?;
+        self.lock().ids.extend(ids);
         let told = client.committed_offsets(given.clone(), ASK_TIMEOUT).map_err(asked)?;
         let mut stored = Offsets::new();
         for it in told.elements() {
@@ -79,7 +131,7 @@ impl Membership {
                 Offset::Offset(offset) => u64::try_from(offset).ok(),
                 _ => None,
             };
-            let known = self.handle.position(&self.origin(&name));
+            let known = self.known(&name)?;
             let begin = match committed.max(known) {
                 Some(begin) => begin,
                 None => {

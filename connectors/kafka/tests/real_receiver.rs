@@ -184,3 +184,40 @@ fn records_that_were_removed_before_they_were_received_end_the_job() {
     assert_eq!(run.next(5), numbers(25..30));
     run.stop(Stop::Gracefully);
 }
+
+#[test]
+fn a_topic_that_was_made_again_is_told_by_its_id_though_it_has_more_records_than_were_read() {
+    let kafka = Broker::open();
+    let topic = kafka.topic("again", 1);
+    let log = tempfile::tempdir().unwrap();
+    let mut group = Group::new(&kafka.at, &topic, Some(log.path()));
+    let writer = Writer::open(&kafka.at);
+    writer.write(&topic, 0, numbers(0..10));
+    let run = group.start();
+    assert_eq!(run.next(10), numbers(0..10));
+    run.stop(Stop::Gracefully);
+    // The same topic goes on.
+    writer.write(&topic, 0, numbers(10..20));
+    let run = group.start();
+    assert_eq!(run.next(10), numbers(10..20));
+    run.stop(Stop::Gracefully);
+    kafka.delete(&topic);
+    kafka.create(&topic, 1);
+    Writer::with(&kafka.at, &[("topic.metadata.refresh.interval.ms", "100")]).write(
+        &topic,
+        0,
+        numbers(100..150),
+    );
+    let run = group.start();
+    let error = run.ssc.await_termination().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DataLost, "{error}");
+    let text = error.to_string();
+    assert!(text.contains(&format!("{topic}-0: the topic was deleted and made again")), "{text}");
+    assert!(text.contains("up to offset 20"), "{text}");
+    // The way out that it names.
+    let (other, log) = (format!("{topic}-anew"), tempfile::tempdir().unwrap());
+    (group.name, group.log) = (&other, Some(log.path()));
+    let run = group.start();
+    assert_eq!(run.next(50), numbers(100..150));
+    assert_eq!(run.stop(Stop::Gracefully), NOTHING);
+}

@@ -3,6 +3,7 @@
 use crate::marks::{Position, Stored};
 use crate::stream::{Identity, Payload, StoredRecord, Stream};
 use crate::supervisor::Seat;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,6 +109,11 @@ impl<T: StoredRecord> ReceiverHandle<T> {
     /// The position up to which all records of `origin` are stored, by any receiver of the job; where it goes on.
     pub fn position(&self, origin: &str) -> Option<u64> {
         self.stream.position(origin)
+    }
+
+    /// The origins whose names begin with `prefix`, each with the position up to which it is stored, by any receiver of the job.
+    pub fn positions_below(&self, prefix: &str) -> BTreeMap<String, u64> {
+        self.stream.positions_below(prefix)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidegate_core::Result;
 
@@ -119,6 +120,13 @@ impl Remembered {
     fn position(&self, origin: &str) -> Option<u64> {
         self.positions.get(origin).map(|(until, _)| *until)
     }
+
+    /// Origins whose names begin with `prefix`, with their positions.
+    fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (String, u64)> + 'a {
+        let from = self.positions.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.take_while(move |(origin, _)| origin.starts_with(prefix))
+            .map(|(origin, (until, _))| (origin.clone(), *until))
+    }
 }
 
 /// Waits until all that a stream was given so far is stored.
@@ -167,6 +175,16 @@ impl Marks {
     /// The position up to which all of `origin` is stored, or on its way.
     pub(crate) fn position(&self, origin: &str) -> Option<u64> {
         self.lock().iter().filter_map(|stream| stream.remembered.position(origin)).max()
+    }
+
+    /// The origins whose names begin with `prefix`, and up to where each is stored, or on its way.
+    pub(crate) fn positions_below(&self, prefix: &str) -> BTreeMap<String, u64> {
+        let mut all: BTreeMap<String, u64> = BTreeMap::new();
+        for (origin, until) in self.lock().iter().flat_map(|stream| stream.remembered.below(prefix)) {
+            let known = all.entry(origin).or_default();
+            *known = until.max(*known);
+        }
+        all
     }
 
     /// Whether `position` was stored before; if not, it counts as stored from now on. What ends at `settled` is known to be
@@ -235,6 +253,11 @@ mod tests {
         );
         assert_eq!(marks.take_position(b, &next, Some(10)), Seen::New, "a natural gap");
         assert_eq!((marks.position("x"), marks.position("y")), (Some(15), None));
+        assert_eq!(marks.take_position(a, &Position::new("x/1", 0, 3), None), Seen::New);
+        assert_eq!(marks.take_position(a, &Position::new("y", 0, 4), None), Seen::New);
+        let below = |prefix: &str| marks.positions_below(prefix).into_iter().collect::<Vec<_>>();
+        assert_eq!(below("x"), [("x".to_owned(), 15), ("x/1".to_owned(), 3)]);
+        assert_eq!((below("x/"), below("z")), (vec![("x/1".to_owned(), 3)], vec![]));
     }
 
     #[test]

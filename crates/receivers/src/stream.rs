@@ -6,7 +6,7 @@ use crate::rate::Permits;
 use crate::{Busy, ReceiverSettings};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tidegate_core::{
@@ -168,6 +168,10 @@ impl Stream {
 
     pub(crate) fn position(&self, origin: &str) -> Option<u64> {
         self.marks.position(origin)
+    }
+
+    pub(crate) fn positions_below(&self, prefix: &str) -> BTreeMap<String, u64> {
+        self.marks.positions_below(prefix)
     }
 
     /// From now on `report` is told what happens to the receiver, which is `receiver`.
