@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: measures the example `word_count` against baselines in the same run, on a broker of its own.
 //!
 //! Every figure that has a target is taken in turns with its baseline, so that a machine that slows down slows both. What must
-//! not be here: anything of Tidegate as a library. What is measured is a program, as its users have it; what state costs is
-//! measured by a program of this package (`bin/state`), which is a user of the library.
+//! not be here: anything of Tidegate as a library. What is measured is a program, as its users have it; what state and inputs
+//! cost is measured by programs of this package (`bin/state`, `bin/inputs`), which are users of the library.
 
 mod bench;
 mod child;
@@ -23,7 +23,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs, process};
-use steps::Step;
+use steps::{Broker, Step};
 use tidegate_servers::needs::Need;
 use tidegate_servers::{Kafka, cache_dir};
 
@@ -52,9 +52,12 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
         fs::remove_dir_all(&dir)?;
     }
     fs::create_dir_all(&dir)?;
-    let reads_broker = options.steps().iter().any(|step| step.reads_broker);
-    let mut kafka = reads_broker.then(|| start_kafka(&dir)).transpose()?;
+    let broker = options.steps().iter().map(|step| step.broker).max().unwrap_or(Broker::Absent);
+    let mut kafka = (broker != Broker::Absent).then(|| start_kafka(&dir)).transpose()?;
     let bench = prepare(options, kafka.as_ref(), dir.clone())?;
+    if broker == Broker::Full {
+        fill(&bench)?;
+    }
     let measured: Vec<(&Step, Figures)> =
         options.steps().into_iter().map(|step| (step, step.figures(&bench))).collect();
     kafka.as_mut().map_or(Ok(()), Kafka::stop)?;
@@ -78,7 +81,6 @@ fn start_kafka(dir: &Path) -> Result<Kafka, Box<dyn Error>> {
     Ok(Kafka::options().heap_mib(BROKER_HEAP_MIB).start(&dir.join("kafka"))?)
 }
 
-/// Fills the broker, if there is one.
 fn prepare(options: &Options, kafka: Option<&Kafka>, dir: PathBuf) -> Result<Bench, Box<dyn Error>> {
     let own = env::current_exe()?;
     let programs = own.parent().ok_or("this program lies in no directory")?.to_owned();
@@ -94,17 +96,19 @@ fn prepare(options: &Options, kafka: Option<&Kafka>, dir: PathBuf) -> Result<Ben
         programs,
         dir,
     };
-    if kafka.is_none() {
-        return Ok(bench);
-    }
-    if !bench.program.exists() {
+    let measures_it = |step: &&Step| step.broker != Broker::Absent && !step.of_inputs;
+    if options.steps().iter().any(measures_it) && !bench.program.exists() {
         return Err(format!("there is no program {}; build it first", bench.program.display()).into());
     }
-    println!("==> writing {lines} lines");
-    let mut load = bench.command("load");
-    load.args(["lines", &bench.brokers, TOPIC, &lines.to_string()]);
-    Running::start("load lines", load, &bench.dir)?.wait(LIMIT)?;
     Ok(bench)
+}
+
+/// Writes the lines that several steps read.
+fn fill(bench: &Bench) -> Result<(), Box<dyn Error>> {
+    println!("==> writing {} lines", bench.lines);
+    let mut load = bench.command("load");
+    load.args(["lines", &bench.brokers, TOPIC, &bench.lines.to_string()]);
+    Running::start("load lines", load, &bench.dir)?.wait(LIMIT).map(drop)
 }
 
 fn report(options: &Options, measured: &[(&Step, Figures)]) -> Result<(), Box<dyn Error>> {

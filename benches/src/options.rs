@@ -1,6 +1,6 @@
 //! What can be asked for on the command line. `cargo xtask bench --help` says it to people.
 
-use crate::steps::{STEPS, Step};
+use crate::steps::{INPUTS, STEPS, Step};
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -29,6 +29,10 @@ impl Options {
                     options.repeats = Some(repeats.ok_or("--repeats wants a whole number above 0")?);
                 }
                 "--program" => options.program = Some(PathBuf::from(value()?)),
+                INPUTS => {
+                    let inputs = STEPS.iter().filter(|step| step.of_inputs);
+                    options.steps.extend(inputs.map(|step| step.name.to_owned()));
+                }
                 name if STEPS.iter().any(|step| step.name == name) => options.steps.push(name.to_owned()),
                 unknown => return Err(format!("no such option or step: {unknown}").into()),
             }
@@ -57,13 +61,15 @@ mod tests {
     #[test]
     fn only_whole_runs_of_the_own_program_are_kept() {
         for (line, steps, writes) in [
-            ("", 5, true),
+            ("", 9, true),
             ("latency --repeats 5", 1, true),
-            ("--quick", 5, false),
-            ("--no-spark", 5, false),
+            ("--quick", 9, false),
+            ("--no-spark", 9, false),
             ("--no-spark restart", 1, true),
             ("state restart", 2, true),
-            ("--program other", 5, false),
+            ("inputs", 4, true),
+            ("wal inputs state", 5, true),
+            ("--program other", 9, false),
         ] {
             let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             let options = Options::parse(&arguments).unwrap();

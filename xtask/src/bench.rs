@@ -10,14 +10,20 @@ const HELP: &str = "\
 cargo xtask bench [OPTION...] [STEP...]
 
 Measures the example word_count against a loop by hand, Spark Streaming and the disk, in turns, on a Kafka of its own, and
-jobs with state against the same without, and writes docs/benchmarks.md. Without a step all are run, which takes about 20 minutes. Leave the machine alone meanwhile:
-what others use is written down, and runs with much of it are marked.
+jobs with state against the same without, and inputs against each other; and writes docs/benchmarks.md. Without a step all are
+run, which takes about 30 minutes. Leave the machine alone meanwhile: what others use is written down, and runs with much of it
+are marked.
 
   throughput     a full topic counted, against the loop by hand and Spark; peak memory
   batch-cost     a trickle at an interval of 10 ms: what the engine adds to the sync of its journal
   latency        10,000 records a second at an interval of 10 ms: age of a record at its commit
   restart        SIGKILL in mid-run: from connected to the first commit
   state          1,000,000 keys: a batch, a checkpoint of which 1 % changed, recovery; windows with an inverse; needs no Kafka
+  kafka-inputs   a topic by a direct stream, by receivers, and by receivers with a write-ahead log
+  wal            the write-ahead log against the disk with the same blocks; needs no Kafka
+  http           requests of 1, 100 and 1,000 records, with a log and without; needs no Kafka
+  overload       five times what the output takes for a minute, with back-pressure and without: delay and memory
+  inputs         the four before together, which take about 10 minutes
 
   --quick        a tenth of the input, once: shows that everything works; judges and writes nothing
   --repeats N    how often each is measured (3; restart always 5)

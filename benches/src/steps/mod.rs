@@ -1,14 +1,21 @@
 //! The steps of a run. Each measures the program beside a baseline, in turns, and gives figures with targets.
 
 mod batch_cost;
+mod http;
+mod kafka_inputs;
 mod latency;
+mod overload;
 mod restart;
 mod state;
 mod throughput;
+mod wal;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, LIMIT};
+use crate::child::Running;
 use crate::figures::{Figures, Target};
+use serde_json::Value;
 use std::error::Error;
+use std::fs;
 use std::time::Duration;
 
 /// For a program to connect and to plan its first batches before records come that are timed.
@@ -20,18 +27,46 @@ type Run = fn(&Bench, &mut Figures) -> Result<(), Box<dyn Error>>;
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
-    /// Whether it reads from Kafka.
-    pub(crate) reads_broker: bool,
+    /// What it needs of Kafka.
+    pub(crate) broker: Broker,
+    /// Whether it is one of those that [`INPUTS`] names together.
+    pub(crate) of_inputs: bool,
     run: Run,
 }
 
+/// What a step needs of Kafka.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Broker {
+    /// Nothing.
+    Absent,
+    /// A broker for topics of its own.
+    Empty,
+    /// A broker that holds the lines.
+    Full,
+}
+
+/// The name of all steps about inputs.
+pub(crate) const INPUTS: &str = "inputs";
+
+const fn step(name: &'static str, title: &'static str, broker: Broker, run: Run) -> Step {
+    Step { name, title, broker, of_inputs: false, run }
+}
+
+const fn of_inputs(name: &'static str, title: &'static str, broker: Broker, run: Run) -> Step {
+    Step { name, title, broker, of_inputs: true, run }
+}
+
 /// All steps, in the order in which they run.
-pub(crate) const STEPS: [Step; 5] = [
-    Step { name: "throughput", title: "Throughput", reads_broker: true, run: throughput::run },
-    Step { name: "batch-cost", title: "What a batch costs", reads_broker: true, run: batch_cost::run },
-    Step { name: "latency", title: "Latency", reads_broker: true, run: latency::run },
-    Step { name: "restart", title: "Restart after a kill", reads_broker: true, run: restart::run },
-    Step { name: "state", title: "State by key", reads_broker: false, run: state::run },
+pub(crate) const STEPS: [Step; 9] = [
+    step("throughput", "Throughput", Broker::Full, throughput::run),
+    step("batch-cost", "What a batch costs", Broker::Empty, batch_cost::run),
+    step("latency", "Latency", Broker::Empty, latency::run),
+    step("restart", "Restart after a kill", Broker::Full, restart::run),
+    step("state", "State by key", Broker::Absent, state::run),
+    of_inputs("kafka-inputs", "Kafka, direct and received", Broker::Empty, kafka_inputs::run),
+    of_inputs("wal", "The write-ahead log of receivers", Broker::Absent, wal::run),
+    of_inputs("http", "Records posted by HTTP", Broker::Absent, http::run),
+    of_inputs("overload", "Overload", Broker::Empty, overload::run),
 ];
 
 impl Step {
@@ -50,6 +85,16 @@ impl Step {
 /// A target is what the project promises for a whole run; a quick one shows only that the figures come.
 fn unless_quick(bench: &Bench, target: Target) -> Option<Target> {
     (!bench.quick).then_some(target)
+}
+
+/// What the program `inputs` says of `arguments`, behind which it is given a fresh directory. That is gone after it.
+fn of_program(bench: &Bench, what: &str, arguments: &[&str]) -> Result<Value, Box<dyn Error>> {
+    let dir = bench.fresh_dir(&what.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-"))?;
+    let mut command = bench.command("inputs");
+    command.args(arguments).arg(&dir);
+    let said = Running::start(what, command, &bench.dir)?.wait(LIMIT)?.json()?;
+    fs::remove_dir_all(dir)?;
+    Ok(said)
 }
 
 fn ratio(value: Option<f64>, baseline: Option<f64>) -> Option<f64> {

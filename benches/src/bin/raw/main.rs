@@ -4,6 +4,7 @@
 //!   The clock runs from the start of fetching, with connections and ends known, to the merged table.
 //! * `raw latency BROKERS TOPIC RECORDS`: the age of each of that many records on arrival.
 //! * `raw sync DIRECTORY COUNT INTERVAL_MS`: how long a small append and its fdatasync take.
+//! * `raw write DIRECTORY COUNT BYTES`: how fast a file grows by so many bytes at a time, each with its fdatasync.
 //!
 //! Each prints one JSON line in the terms of the statistics of the example `word_count`.
 
@@ -53,10 +54,12 @@ fn run(arguments: &[&str]) -> Result<Value, Failure> {
         ["sync", directory, count, interval_ms] => {
             sync(Path::new(directory), count.parse()?, Duration::from_millis(interval_ms.parse()?))
         }
-        _ => {
-            Err("raw count BROKERS TOPIC | latency BROKERS TOPIC RECORDS | sync DIRECTORY COUNT INTERVAL_MS"
-                .into())
-        }
+        ["write", directory, count, bytes] => write(Path::new(directory), count.parse()?, bytes.parse()?),
+        _ => Err(
+            "raw count BROKERS TOPIC | latency BROKERS TOPIC RECORDS | sync DIRECTORY COUNT INTERVAL_MS | \
+                 write DIRECTORY COUNT BYTES"
+                .into(),
+        ),
     }
 }
 
@@ -200,4 +203,19 @@ fn sync(directory: &Path, count: u32, interval: Duration) -> Result<Value, Failu
     }
     fs::remove_file(path)?;
     Ok(json!({ "syncs": count, "sync_ms": Quantiles::of(times_ms).map(Quantiles::to_json) }))
+}
+
+fn write(directory: &Path, count: u32, bytes: usize) -> Result<Value, Failure> {
+    let path = directory.join("raw-write");
+    let mut file = File::create(&path)?;
+    let block = vec![b'x'; bytes];
+    let start = Instant::now();
+    for _ in 0..count {
+        file.write_all(&block)?;
+        file.sync_data()?;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    fs::remove_file(path)?;
+    let mb = bytes as f64 * f64::from(count) / 1e6;
+    Ok(json!({ "blocks": count, "seconds": seconds, "mb_per_second": mb / seconds }))
 }
