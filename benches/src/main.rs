@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: measures the example `word_count` against baselines in the same run, on a broker of its own.
 //!
 //! Every figure that has a target is taken in turns with its baseline, so that a machine that slows down slows both. What must
-//! not be here: anything of Tidegate as a library. What is measured is a program, as its users have it; what state and inputs
-//! cost is measured by programs of this package (`bin/state`, `bin/inputs`), which are users of the library.
+//! not be here: anything of Tidegate as a library. What is measured is a program, as its users have it; what state, inputs and
+//! outputs cost is measured by programs of this package (`bin/state`, `bin/inputs`, `bin/sinks`), which are users of the library.
 
 mod bench;
 mod child;
@@ -96,7 +96,7 @@ fn prepare(options: &Options, kafka: Option<&Kafka>, dir: PathBuf) -> Result<Ben
         programs,
         dir,
     };
-    let measures_it = |step: &&Step| step.broker != Broker::Absent && !step.of_inputs;
+    let measures_it = |step: &&Step| step.broker != Broker::Absent && step.group.is_none();
     if options.steps().iter().any(measures_it) && !bench.program.exists() {
         return Err(format!("there is no program {}; build it first", bench.program.display()).into());
     }

@@ -1,6 +1,6 @@
 //! What can be asked for on the command line. `cargo xtask bench --help` says it to people.
 
-use crate::steps::{INPUTS, STEPS, Step};
+use crate::steps::{STEPS, Step};
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -29,12 +29,14 @@ impl Options {
                     options.repeats = Some(repeats.ok_or("--repeats wants a whole number above 0")?);
                 }
                 "--program" => options.program = Some(PathBuf::from(value()?)),
-                INPUTS => {
-                    let inputs = STEPS.iter().filter(|step| step.of_inputs);
-                    options.steps.extend(inputs.map(|step| step.name.to_owned()));
+                name => {
+                    let named = STEPS.iter().filter(|step| step.name == name || step.group == Some(name));
+                    let names: Vec<String> = named.map(|step| step.name.to_owned()).collect();
+                    if names.is_empty() {
+                        return Err(format!("no such option or step: {name}").into());
+                    }
+                    options.steps.extend(names);
                 }
-                name if STEPS.iter().any(|step| step.name == name) => options.steps.push(name.to_owned()),
-                unknown => return Err(format!("no such option or step: {unknown}").into()),
             }
         }
         Ok(options)
@@ -61,15 +63,16 @@ mod tests {
     #[test]
     fn only_whole_runs_of_the_own_program_are_kept() {
         for (line, steps, writes) in [
-            ("", 9, true),
+            ("", 11, true),
             ("latency --repeats 5", 1, true),
-            ("--quick", 9, false),
-            ("--no-spark", 9, false),
+            ("--quick", 11, false),
+            ("--no-spark", 11, false),
             ("--no-spark restart", 1, true),
             ("state restart", 2, true),
             ("inputs", 4, true),
+            ("sinks", 2, true),
             ("wal inputs state", 5, true),
-            ("--program other", 9, false),
+            ("--program other", 11, false),
         ] {
             let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             let options = Options::parse(&arguments).unwrap();

@@ -10,9 +10,9 @@ const HELP: &str = "\
 cargo xtask bench [OPTION...] [STEP...]
 
 Measures the example word_count against a loop by hand, Spark Streaming and the disk, in turns, on a Kafka of its own, and
-jobs with state against the same without, and inputs against each other; and writes docs/benchmarks.md. Without a step all are
-run, which takes about 30 minutes. Leave the machine alone meanwhile: what others use is written down, and runs with much of it
-are marked.
+jobs with state against the same without, inputs against each other, and outputs against clients by hand; and writes
+docs/benchmarks.md. Without a step all are run, which takes about 40 minutes. Leave the machine alone meanwhile: what others use is
+written down, and runs with much of it are marked.
 
   throughput     a full topic counted, against the loop by hand and Spark; peak memory
   batch-cost     a trickle at an interval of 10 ms: what the engine adds to the sync of its journal
@@ -24,6 +24,9 @@ are marked.
   http           requests of 1, 100 and 1,000 records, with a log and without; needs no Kafka
   overload       five times what the output takes for a minute, with back-pressure and without: delay and memory
   inputs         the four before together, which take about 10 minutes
+  outputs        rows into each output, against a client by hand on the same server
+  exactly-once   a job into Kafka with transactions and without, in batches of 100 ms and 1 s
+  sinks          the two before together, which take about 6 minutes
 
   --quick        a tenth of the input, once: shows that everything works; judges and writes nothing
   --repeats N    how often each is measured (3; restart always 5)

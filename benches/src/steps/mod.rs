@@ -1,9 +1,11 @@
 //! The steps of a run. Each measures the program beside a baseline, in turns, and gives figures with targets.
 
 mod batch_cost;
+mod exactly_once;
 mod http;
 mod kafka_inputs;
 mod latency;
+mod outputs;
 mod overload;
 mod restart;
 mod state;
@@ -29,8 +31,8 @@ pub(crate) struct Step {
     pub(crate) title: &'static str,
     /// What it needs of Kafka.
     pub(crate) broker: Broker,
-    /// Whether it is one of those that [`INPUTS`] names together.
-    pub(crate) of_inputs: bool,
+    /// The name of several steps that it is one of. Such a step measures the library, and not the example.
+    pub(crate) group: Option<&'static str>,
     run: Run,
 }
 
@@ -46,27 +48,37 @@ pub(crate) enum Broker {
 }
 
 /// The name of all steps about inputs.
-pub(crate) const INPUTS: &str = "inputs";
+const INPUTS: &str = "inputs";
+/// The name of all steps about outputs.
+const SINKS: &str = "sinks";
 
 const fn step(name: &'static str, title: &'static str, broker: Broker, run: Run) -> Step {
-    Step { name, title, broker, of_inputs: false, run }
+    Step { name, title, broker, group: None, run }
 }
 
-const fn of_inputs(name: &'static str, title: &'static str, broker: Broker, run: Run) -> Step {
-    Step { name, title, broker, of_inputs: true, run }
+const fn grouped(
+    group: &'static str,
+    name: &'static str,
+    title: &'static str,
+    broker: Broker,
+    run: Run,
+) -> Step {
+    Step { name, title, broker, group: Some(group), run }
 }
 
 /// All steps, in the order in which they run.
-pub(crate) const STEPS: [Step; 9] = [
+pub(crate) const STEPS: [Step; 11] = [
     step("throughput", "Throughput", Broker::Full, throughput::run),
     step("batch-cost", "What a batch costs", Broker::Empty, batch_cost::run),
     step("latency", "Latency", Broker::Empty, latency::run),
     step("restart", "Restart after a kill", Broker::Full, restart::run),
     step("state", "State by key", Broker::Absent, state::run),
-    of_inputs("kafka-inputs", "Kafka, direct and received", Broker::Empty, kafka_inputs::run),
-    of_inputs("wal", "The write-ahead log of receivers", Broker::Absent, wal::run),
-    of_inputs("http", "Records posted by HTTP", Broker::Absent, http::run),
-    of_inputs("overload", "Overload", Broker::Empty, overload::run),
+    grouped(INPUTS, "kafka-inputs", "Kafka, direct and received", Broker::Empty, kafka_inputs::run),
+    grouped(INPUTS, "wal", "The write-ahead log of receivers", Broker::Absent, wal::run),
+    grouped(INPUTS, "http", "Records posted by HTTP", Broker::Absent, http::run),
+    grouped(INPUTS, "overload", "Overload", Broker::Empty, overload::run),
+    grouped(SINKS, "outputs", "Outputs", Broker::Empty, outputs::run),
+    grouped(SINKS, "exactly-once", "What exactly-once costs in Kafka", Broker::Empty, exactly_once::run),
 ];
 
 impl Step {

@@ -1,16 +1,13 @@
 //! A job under the program's hand: its batches come when they are asked for, and are timed by the machine's clock.
 
 use crate::Failure;
-use crate::numbers::Numbers;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tidegate::testkit::{BATCH, ManualClock};
-use tidegate::{
-    BatchInfo, BatchTime, CheckpointInfo, Clock, Conf, DStream, Result, Stop, StreamingContext,
-    StreamingListener,
-};
+use tidegate::{BatchInfo, CheckpointInfo, Conf, DStream, Result, Stop, StreamingContext, StreamingListener};
+use tidegate_benches::{Numbers, Stopwatch};
 
 const WORKERS: &str = "local[2]";
 
@@ -56,7 +53,7 @@ impl World {
             .set_master(WORKERS)
             .set("tidegate.signals", "false")
             .set("tidegate.checkpoint.interval_ms", &interval.as_millis().to_string());
-        let clock = Stopwatch { batches: self.clock.clone(), start: Instant::now() };
+        let clock = Stopwatch::new(self.clock.clone());
         let ssc = StreamingContext::with_clock(conf, BATCH, Arc::new(clock))?;
         let (tell, told) = channel();
         ssc.add_streaming_listener(Arc::new(Tell(Mutex::new(tell))))?;
@@ -127,30 +124,6 @@ impl Batch {
 
 pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
-}
-
-/// Batches come by hand, stages are measured by the machine's clock.
-struct Stopwatch {
-    batches: ManualClock,
-    start: Instant,
-}
-
-impl Clock for Stopwatch {
-    fn now(&self) -> BatchTime {
-        self.batches.now()
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    fn deadline(&self, time: BatchTime) -> Option<Instant> {
-        self.batches.deadline(time)
-    }
-
-    fn on_move(&self, wake: Arc<dyn Fn() + Send + Sync>) {
-        self.batches.on_move(wake);
-    }
 }
 
 enum Told {

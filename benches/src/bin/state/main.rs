@@ -8,7 +8,6 @@
 //! Each prints one JSON line. A job that counts wrongly is a failure. The directory must be empty.
 
 mod job;
-mod numbers;
 
 use job::{Checkpoints, Job, World, ms};
 use serde_json::{Value, json};

@@ -10,13 +10,13 @@ const PARTITIONS: u64 = 2;
 
 /// The numbers from 0 on, as many a batch as was last said. Copies are the same input.
 #[derive(Clone, Default)]
-pub(crate) struct Numbers {
+pub struct Numbers {
     batch_records: Arc<AtomicU64>,
 }
 
 impl Numbers {
     /// The batches to come take `records` numbers each, a multiple of the partitions' count.
-    pub(crate) fn take(&self, records: u64) {
+    pub fn take(&self, records: u64) {
         self.batch_records.store(records / PARTITIONS, Ordering::Relaxed);
     }
 }
