@@ -136,6 +136,8 @@ fn with_back_pressure_no_batch_takes_more_than_the_output_and_the_delay_stays_bo
         .set("tidegate.backpressure.enable", "true")
         .set("tidegate.backpressure.initial_rate", &FIRST.to_string());
     let mut job = direct(&at, &gate, conf);
+    // Goes before the job, which would wait for it if the test failed.
+    let let_go = let_go;
     let begun = job.clock.elapsed();
     let mut estimated = Estimated { allowed: vec![FIRST as f64], measured: false };
     let (mut delays, mut taken, mut due) = (Vec::new(), 0, begun);
@@ -177,6 +179,8 @@ fn without_back_pressure_the_first_batch_takes_all_there_is() {
     Lines::open(&at).write("lines", 0, numbers(0..LINES / 10));
     let (gate, came, let_go) = Gate::new();
     let job = direct(&at, &gate, Conf::new());
+    // Goes before the job, which would wait for it if the test failed.
+    let let_go = let_go;
     job.clock.advance(BATCH);
     assert_eq!(came.recv_timeout(PATIENCE).unwrap(), LINES as usize / 10);
     drop(let_go);
@@ -192,6 +196,8 @@ fn an_output_that_stands_still_stops_planning_after_two_batches() {
     lines.write("lines", 0, numbers(0..10));
     let (gate, came, let_go) = Gate::new();
     let mut job = direct(&at, &gate, Conf::new().set("tidegate.kafka.max_rate_per_partition", "10"));
+    // Goes before the job, which would wait for it if the test failed.
+    let let_go = let_go;
     lines.write("lines", 0, numbers(10..1000));
     // Ten batches are due; the output holds on to the first.
     job.clock.advance(10 * BATCH);
@@ -241,6 +247,8 @@ fn an_output_that_stands_still_stops_a_receiver_at_what_it_may_hold() {
         lines.map(|line| line.text().unwrap().to_owned()).output("gate", gate.clone())
     };
     let job = TestJob::start(conf, None, build).unwrap();
+    // Goes before the job, which would wait for it if the test failed.
+    let let_go = let_go;
     let group = Group::new(&at, "lines", None);
     // A record takes this many bytes at least, so that no more of them can be held; and a block may be taken beside it.
     let record = numbers(0..1)[0].len() as u64;
