@@ -11,6 +11,9 @@ const LINES: u64 = 40_000;
 /// Records a second of each partition.
 const RATE: u32 = 8_000;
 
+/// Has one output refuse what comes, or take it again.
+type Refuse<'a> = dyn Fn(&Story, bool) + 'a;
+
 /// The totals of all outputs; those of the database first.
 fn shown(story: &mut Story) -> Vec<Totals> {
     let database = story.check().unwrap().totals;
@@ -27,7 +30,7 @@ fn what_one_of_four_refuses_is_seen_in_none_and_then_in_all_once() {
     let story = Story::new(&topic, Kind::Postgres, Memory::Checkpoint, &shared().postgres).with_totals();
     let mut story = story.with_sinks([kafka, Sink::parquet_on_hdfs(), elasticsearch.clone()]);
     story.crash("committed:3").unwrap();
-    let refusals: [(&str, &dyn Fn(&Story, bool)); 3] = [
+    let refusals: [(&str, &Refuse<'_>); 3] = [
         ("blocks.write", &|_, refuse| elasticsearch.refuse(refuse)),
         ("word_counts_check", &|story, refuse| {
             let change = if refuse {
