@@ -35,7 +35,7 @@ pub(crate) fn write(options: &Options, counts: &Counts, totals: &Counts) -> Resu
 fn write_to(options: &Options, out: &Out, name: &str, counts: &Counts, totals: &Counts) -> Result<()> {
     match out {
         Out::Sqlite(_) | Out::Postgres(_) => save(totals, name, out, totals::table(options.state)),
-        Out::Kafka(topic) => to_kafka(options, topic, name, counts),
+        Out::Kafka(topic) => to_kafka(options, topic, counts),
         Out::Parquet(url) => {
             let files = FilesOutput::parquet(tidegate_object_store::storage(url)?);
             in_batches(counts).output(name, files).map(drop)
@@ -74,14 +74,15 @@ pub(crate) fn save<T: ExchangeData + SqlRow>(
     }
 }
 
-fn to_kafka(options: &Options, topic: &str, name: &str, counts: &Counts) -> Result<()> {
+/// The output is known to the brokers by its name, which is the topic's: no other job has it.
+fn to_kafka(options: &Options, topic: &str, counts: &Counts) -> Result<()> {
     let brokers = options.brokers.as_ref().ok_or_else(|| {
         Error::reconfigure(format!("--out kafka:{topic} needs --brokers, to which the topic belongs"))
     })?;
     let output = KafkaOutput::new([("bootstrap.servers", brokers.as_str())], topic)?;
     let record =
         |(word, count): (CompactString, i64)| ProducerRecord::new().key(word).value(count.to_string());
-    counts.save_to_kafka_as(name, output, record).map(drop)
+    counts.save_to_kafka_as(topic, output, record).map(drop)
 }
 
 /// One row of a Parquet file.
