@@ -26,7 +26,7 @@ written down, and runs with much of it are marked.
   inputs         the four before together, which take about 10 minutes
   outputs        rows into each output, against a client by hand on the same server
   exactly-once   a job into Kafka with transactions and without, in batches of 100 ms and 1 s
-  sinks          the two before together, which take about 6 minutes
+  sinks          the two before together, which take about 7 minutes
 
   --quick        a tenth of the input, once: shows that everything works; judges and writes nothing
   --repeats N    how often each is measured (3; restart always 5)

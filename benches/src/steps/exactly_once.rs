@@ -14,10 +14,10 @@ use std::error::Error;
 const INTERVALS_MS: [u64; 2] = [100, 1000];
 /// Rows a second, as a full client writes them here.
 const FULL_RATE: u64 = 400_000;
-const FULL_SECONDS: u64 = 3;
+const FULL_SECONDS: u64 = 2;
 /// Rows a second, by which nobody is kept busy.
 const PACE: u64 = 50_000;
-const PACED_SECONDS: u64 = 4;
+const PACED_SECONDS: u64 = 3;
 const KINDS: [(&str, &str); 2] = [("kafka", "exactly once"), ("kafka-at-least-once", "at least once")];
 
 pub(super) fn run(bench: &Bench, figures: &mut Figures) -> Result<(), Box<dyn Error>> {

@@ -10,7 +10,7 @@ use crate::product::number;
 use serde_json::Value;
 use std::error::Error;
 use std::fs;
-use tidegate_servers::{Elasticsearch, Postgres};
+use tidegate_servers::{Elasticsearch, Hbase, Postgres};
 
 /// What every output but those that write more on purpose is to reach of the client by hand.
 const OF_HAND_MIN: f64 = 0.7;
@@ -35,19 +35,24 @@ enum Server {
     Disk,
     Kafka,
     Postgres,
+    Hbase,
     Elasticsearch,
 }
 
-const SINKS: [Sink; 7] = [
+const SINKS: [Sink; 11] = [
     Sink::new("kafka", "Kafka, exactly once", Server::Kafka, 100_000),
     Sink::new("kafka-at-least-once", "Kafka, at least once", Server::Kafka, 100_000),
     Sink::new("postgres", "PostgreSQL", Server::Postgres, 100_000),
     // One writes at a time.
     Sink { threads: &[1], ..Sink::new("sqlite", "SQLite", Server::Disk, 100_000) },
+    Sink::new("parquet", "Parquet files", Server::Disk, 100_000),
+    Sink::new("json", "JSON files", Server::Disk, 100_000),
+    Sink::new("csv", "CSV files", Server::Disk, 100_000),
     Sink::new("text", "text files", Server::Disk, 100_000),
     Sink::new("sequence", "SequenceFiles", Server::Disk, 100_000),
+    Sink::new("hbase", "HBase", Server::Hbase, 5_000),
     // A document is indexed twice by design: once to see whether it is taken.
-    Sink { has_target: false, ..Sink::new("elasticsearch", "Elasticsearch", Server::Elasticsearch, 10_000) },
+    Sink { has_target: false, ..Sink::new("elasticsearch", "Elasticsearch", Server::Elasticsearch, 5_000) },
 ];
 
 impl Sink {
@@ -58,7 +63,7 @@ impl Sink {
 
 pub(super) fn run(bench: &Bench, figures: &mut Figures) -> Result<(), Box<dyn Error>> {
     figures.profile = profile();
-    for server in [Server::Disk, Server::Kafka, Server::Postgres, Server::Elasticsearch] {
+    for server in [Server::Disk, Server::Kafka, Server::Postgres, Server::Hbase, Server::Elasticsearch] {
         let running = Started::start(bench, server)?;
         for sink in SINKS.iter().filter(|sink| sink.server == server) {
             for repeat in 1..=bench.repeats {
@@ -148,6 +153,7 @@ enum Started {
     Nothing,
     Kafka,
     Postgres(Postgres),
+    Hbase(Hbase),
     Elasticsearch(Elasticsearch),
 }
 
@@ -159,6 +165,10 @@ impl Started {
             Server::Postgres => {
                 println!("==> starting PostgreSQL");
                 Started::Postgres(Postgres::start(&bench.fresh_dir("postgres")?)?)
+            }
+            Server::Hbase => {
+                println!("==> starting HBase");
+                Started::Hbase(Hbase::start(&bench.fresh_dir("hbase")?)?)
             }
             Server::Elasticsearch => {
                 println!("==> starting Elasticsearch");
@@ -172,6 +182,7 @@ impl Started {
             Started::Nothing => "-".to_owned(),
             Started::Kafka => bench.brokers.clone(),
             Started::Postgres(server) => server.url(),
+            Started::Hbase(server) => server.thrift(),
             Started::Elasticsearch(server) => server.url(),
         }
     }
@@ -180,6 +191,7 @@ impl Started {
         match self {
             Started::Nothing | Started::Kafka => {}
             Started::Postgres(mut server) => server.stop()?,
+            Started::Hbase(mut server) => server.stop()?,
             Started::Elasticsearch(mut server) => server.stop()?,
         }
         Ok(())
@@ -189,7 +201,7 @@ impl Started {
 fn profile() -> String {
     "\
 cargo build --release -p tidegate-benches --bin sinks
-cargo xtask servers up kafka postgres elasticsearch   # prints the addresses, for SERVER below; - where there is none
+cargo xtask servers up kafka postgres hbase elasticsearch   # prints the addresses, for SERVER below; - where there is none
 perf record -g --call-graph dwarf target/release/sinks job postgres SERVER $(mktemp -d) 100000 10   # or hand, with 1 or 2 at the end
 # which stage is long: the JSON line that it prints"
         .to_owned()

@@ -11,6 +11,7 @@
 mod elasticsearch;
 mod files;
 mod hand;
+mod hbase;
 mod job;
 mod kafka;
 mod postgres;
@@ -83,6 +84,7 @@ fn sink_of(sink: &str, server: &str, directory: &Path) -> Result<Box<dyn Sink>, 
         "kafka-at-least-once" => Box::new(kafka::Topic { brokers: server, topic: name, exactly_once: false }),
         "postgres" => Box::new(postgres::Rows { url: server, table: name }),
         "sqlite" => Box::new(sqlite::Rows { file: new_folder(directory)?.join("rows.db") }),
+        "hbase" => Box::new(hbase::Table { gateway: server, name }),
         "elasticsearch" => Box::new(elasticsearch::Index::new(server, name)),
         format => {
             Box::new(files::Folder { path: new_folder(directory)?, format: files::Format::named(format)? })
