@@ -67,8 +67,7 @@ struct Posted {
 }
 
 fn post(address: SocketAddr, body: &str, begun: Instant, limit: Duration) -> Result<Posted, Failure> {
-    let mut connection = BufReader::new(TcpStream::connect(address)?);
-    connection.get_ref().set_nodelay(true)?;
+    let mut connection = connect(address)?;
     let request =
         format!("POST / HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let mut posted = Posted::default();
@@ -80,11 +79,19 @@ fn post(address: SocketAddr, body: &str, begun: Instant, limit: Duration) -> Res
             429 | 503 => {
                 posted.refused += 1;
                 thread::sleep(PAUSE);
+                // A server that refuses a request before its body is read ends the connection.
+                connection = connect(address)?;
             }
             other => return Err(format!("a request was answered with {other}").into()),
         }
     }
     Ok(posted)
+}
+
+fn connect(address: SocketAddr) -> Result<BufReader<TcpStream>, Failure> {
+    let connection = TcpStream::connect(address)?;
+    connection.set_nodelay(true)?;
+    Ok(BufReader::new(connection))
 }
 
 /// The status of the next answer, which is read to its end.
