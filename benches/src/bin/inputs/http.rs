@@ -1,6 +1,5 @@
 //! Clients that post to an HTTP stream, each a request after the answer to the one before, over connections that are kept.
 
-use crate::Failure;
 use crate::job::{Job, Way, sum_of};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,6 +8,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 use tidegate::{Conf, DStream, Stop};
+use tidegate_benches::Failure;
 use tidegate_benches::Quantiles;
 use tidegate_http::{HttpOptions, create_http_stream};
 

@@ -1,12 +1,12 @@
 //! A job on the machine's clock that adds up what it is given, and tells of its batches.
 
-use crate::Failure;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tidegate::{BatchInfo, Conf, DStream, ReceiverInfo, Result, Stop, StreamingContext, StreamingListener};
+use tidegate_benches::Failure;
 
 const WORKERS: &str = "local[2]";
 /// Far longer than a batch takes.

@@ -1,11 +1,11 @@
 //! All that is in a topic, by a direct stream and by receivers.
 
-use crate::Failure;
 use crate::job::{Job, Sum, Way, sum_of};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
 use tidegate::{Conf, DStream, Result, Stop, StreamingContext};
+use tidegate_benches::Failure;
 use tidegate_kafka::{
     ConsumerStrategy, KafkaRecord, LocationStrategy, Params, create_direct_stream, create_streams,
 };

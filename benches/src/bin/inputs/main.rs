@@ -16,26 +16,12 @@ mod overload;
 mod wal;
 
 use serde_json::{Value, json};
-use std::env;
-use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
-use tidegate_benches::peak_rss_mib;
-
-pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+use tidegate_benches::{Failure, answer, peak_rss_mib};
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    match run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
-        Ok(figures) => {
-            println!("{figures}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    answer(run)
 }
 
 fn run(arguments: &[&str]) -> Result<Value, Failure> {

@@ -1,6 +1,5 @@
 //! More than the output takes, for a while: what waits, for how long, and in how much memory.
 
-use crate::Failure;
 use crate::job::Job;
 use crate::kafka::Topic;
 use serde_json::{Value, json};
@@ -10,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tidegate::core::{Delivery, Held, Output, OutputContext, Seat, Writer};
 use tidegate::{Batch, Conf, PartitionId, Result, Stop};
+use tidegate_benches::Failure;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Of what the output takes: what a user may guess who does not know it well.

@@ -1,6 +1,5 @@
 //! The write-ahead log of receivers: how fast one caller stores blocks that are each durable before the next.
 
-use crate::Failure;
 use crate::job::{Job, Way, sum_of};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -8,6 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 use tidegate::core::Guarantee;
 use tidegate::{Conf, Error, InputGuarantee, Receiver, ReceiverHandle, Result, Stop};
+use tidegate_benches::Failure;
 
 const INTERVAL: Duration = Duration::from_millis(100);
 const RECORD_BYTES: usize = 1024;

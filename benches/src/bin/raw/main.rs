@@ -14,15 +14,14 @@ use compact_str::CompactString;
 use hashbrown::HashTable;
 use queue::{Reader, WAIT_FOR_MANY_MS, WAIT_FOR_ONE_MS};
 use serde_json::{Value, json};
-use std::error::Error;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Barrier;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{env, fs, thread};
-use tidegate_benches::{Quantiles, peak_rss_mib};
+use std::{fs, thread};
+use tidegate_benches::{Failure, Quantiles, answer, peak_rss_mib};
 use tidegate_servers::lines::{PARTITIONS, TableChecksum};
 
 const THREADS: usize = 2;
@@ -31,20 +30,8 @@ const APPEND_BYTES: usize = 256;
 /// When nothing has come for this long, nothing will.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
-pub(crate) type Failure = Box<dyn Error + Send + Sync>;
-
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    match run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
-        Ok(figures) => {
-            println!("{figures}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    answer(run)
 }
 
 fn run(arguments: &[&str]) -> Result<Value, Failure> {

@@ -5,13 +5,13 @@
 
 #![allow(unsafe_code)]
 
-use crate::Failure;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaMessage, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rdkafka_sys as sys;
 use std::time::Duration;
 use std::{ptr, slice};
+use tidegate_benches::Failure;
 
 const LIMIT: Duration = Duration::from_secs(10);
 const MESSAGES: usize = 4096;

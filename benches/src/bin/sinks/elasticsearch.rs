@@ -1,12 +1,12 @@
 //! Rows into an index of Elasticsearch: `_bulk`, as many documents a request as the output has.
 
-use crate::Failure;
 use crate::row::{Row, Rows};
 use crate::sink::{Client, Sink};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::Duration;
 use tidegate::{DStream, Result};
+use tidegate_benches::Failure;
 use tidegate_elasticsearch::{Document, ElasticsearchOutput, SaveToElasticsearch};
 use ureq::Agent;
 

@@ -1,6 +1,5 @@
 //! Rows into files of a local disk: the same bytes by the same encoders, one file a batch and thread, synced.
 
-use crate::Failure;
 use crate::row::{Row, Rows};
 use crate::sink::{Client, OUTPUT, Sink};
 use arrow_schema::{DataType, Field, FieldRef, Schema};
@@ -13,6 +12,7 @@ use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tidegate::{DStream, Result, TextRow};
+use tidegate_benches::Failure;
 use tidegate_files::FilesOutput;
 use tidegate_hadoop::{Compression, Header, SaveAsHadoopFiles, SequenceReader, SequenceWriter, Writable};
 

@@ -1,12 +1,13 @@
 //! The loop by hand: no engine, no plan, no journal, no recovery. A crash may leave a batch half written, or have it written twice.
 
+use crate::Load;
 use crate::row::share;
 use crate::sink::Sink;
-use crate::{Failure, Load};
 use serde_json::{Value, json};
 use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
+use tidegate_benches::Failure;
 
 /// Rows a second from the second batch on, with `threads` clients that do not wait for each other.
 pub(crate) fn run(load: Load, sink: &dyn Sink, threads: u64) -> Result<Value, Failure> {

@@ -2,13 +2,13 @@
 //!
 //! Thrift's binary protocol is written out here: a client made of its classes would be slower than it has to be.
 
-use crate::Failure;
 use crate::row::{Row, Rows};
 use crate::sink::{Client, Sink};
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 use tidegate::{DStream, Result};
+use tidegate_benches::Failure;
 use tidegate_hbase::{HBaseOutput, Mutation, SaveToHBase};
 
 const CALL_ROWS: i32 = 1_000;

@@ -1,8 +1,8 @@
 //! A job that only writes: numbers that it makes itself, as rows, into one sink.
 
+use crate::Load;
 use crate::row::Row;
 use crate::sink::Sink;
-use crate::{Failure, Load};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tidegate::testkit::{BATCH, ManualClock};
 use tidegate::{BatchInfo, Conf, Result, Stop, StreamingContext, StreamingListener};
+use tidegate_benches::Failure;
 use tidegate_benches::{Numbers, Quantiles, Stopwatch};
 
 const WORKERS: &str = "local[2]";

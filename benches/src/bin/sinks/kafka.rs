@@ -1,6 +1,5 @@
 //! Rows into a topic of Kafka: in a transaction a batch, or idempotent and acknowledged, with the settings that the output has.
 
-use crate::Failure;
 use crate::row::{Row, Rows};
 use crate::sink::{Client, OUTPUT, Sink};
 use rdkafka::ClientConfig;
@@ -10,6 +9,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka_sys as sys;
 use std::time::Duration;
 use tidegate::{DStream, Result};
+use tidegate_benches::Failure;
 use tidegate_kafka::{KafkaOutput, ProducerRecord, SaveToKafka};
 use tidegate_servers::lines::PARTITIONS;
 use tidegate_servers::load;

@@ -21,14 +21,11 @@ mod sqlite;
 
 use serde_json::{Value, json};
 use sink::Sink;
-use std::error::Error;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use std::{env, fs};
-use tidegate_benches::peak_rss_mib;
-
-pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+use tidegate_benches::{Failure, answer, peak_rss_mib};
 
 /// How much is written: batches that are timed, and rows of each.
 #[derive(Clone, Copy)]
@@ -38,17 +35,7 @@ pub(crate) struct Load {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    match run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
-        Ok(figures) => {
-            println!("{figures}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    answer(run)
 }
 
 fn run(arguments: &[&str]) -> Result<Value, Failure> {

@@ -1,11 +1,11 @@
 //! Rows into a table of PostgreSQL: `COPY` in one transaction a batch.
 
-use crate::Failure;
 use crate::row::{Row, Rows as Share};
 use crate::sink::{Client, Sink};
 use postgres::NoTls;
 use std::io::Write;
 use tidegate::{DStream, Result};
+use tidegate_benches::Failure;
 use tidegate_sql::{SaveToSql, Table};
 
 const HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";

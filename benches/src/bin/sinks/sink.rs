@@ -1,8 +1,8 @@
 //! What every place that is written to has to have: a way for a job, and the same by hand.
 
-use crate::Failure;
 use crate::row::{Row, Rows};
 use tidegate::{DStream, Result};
+use tidegate_benches::Failure;
 
 /// The name that outputs get where they want one.
 pub(crate) const OUTPUT: &str = "rows";

@@ -1,11 +1,11 @@
 //! Rows into a table of SQLite: one prepared statement, one transaction a batch, as durable as the job's.
 
-use crate::Failure;
 use crate::row::{Row, Rows as Share};
 use crate::sink::{Client, Sink};
 use rusqlite::Connection;
 use std::path::PathBuf;
 use tidegate::{DStream, Result};
+use tidegate_benches::Failure;
 use tidegate_sql::{SaveToSql, Table};
 
 const TABLE: &str = "CREATE TABLE points (id INTEGER NOT NULL, word TEXT NOT NULL, level REAL NOT NULL)";

@@ -1,12 +1,12 @@
 //! A job under the program's hand: its batches come when they are asked for, and are timed by the machine's clock.
 
-use crate::Failure;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tidegate::testkit::{BATCH, ManualClock};
 use tidegate::{BatchInfo, CheckpointInfo, Conf, DStream, Result, Stop, StreamingContext, StreamingListener};
+use tidegate_benches::Failure;
 use tidegate_benches::{Numbers, Stopwatch};
 
 const WORKERS: &str = "local[2]";

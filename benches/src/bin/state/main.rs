@@ -12,13 +12,12 @@ mod job;
 use job::{Checkpoints, Job, World, ms};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::error::Error;
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
-use std::{env, fs};
 use tidegate::testkit::BATCH;
 use tidegate::{DStream, State, StateSpec, Stop};
-use tidegate_benches::{Quantiles, peak_rss_mib};
+use tidegate_benches::{Failure, Quantiles, answer, peak_rss_mib};
 
 /// How often each is measured, after a first time that is not.
 const TURNS: u64 = 3;
@@ -29,20 +28,8 @@ const WINDOW_KEYS: u64 = 1_000;
 const WINDOWS: [u32; 2] = [10, 100];
 const WINDOW_TURNS: u32 = 20;
 
-pub(crate) type Failure = Box<dyn Error + Send + Sync>;
-
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    match run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
-        Ok(figures) => {
-            println!("{figures}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    answer(run)
 }
 
 fn run(arguments: &[&str]) -> Result<Value, Failure> {
