@@ -4,10 +4,9 @@
 
 use crate::document::Document;
 use crate::failure::Refusal;
-use crate::hash::hash;
 use crate::index::Looked;
 use serde_json::{Value, json};
-use tidegate_core::{Batch, Error, OutputId, Result};
+use tidegate_core::{Batch, Error, OutputId, Result, StableHash};
 
 /// Bytes of an id that Elasticsearch takes.
 const ID_BYTES_MAX: usize = 512;
@@ -69,12 +68,12 @@ pub(crate) fn letter(
         format!("{start}{}", document.id())
     } else {
         // Two hashes of 64 bits: one alone could be that of another document of the batch.
-        let second = hash(format!("{}\n", document.id()).as_bytes());
+        let second = StableHash::of(format!("{}\n", document.id()).as_bytes());
         format!(
             "{:016x}:{}:{:016x}{second:016x}",
-            hash(output.0.as_bytes()),
+            StableHash::of(output.0.as_bytes()),
             batch.time().0,
-            hash(document.id().as_bytes())
+            StableHash::of(document.id().as_bytes())
         )
     };
     Document::new(

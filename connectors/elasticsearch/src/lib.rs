@@ -29,7 +29,6 @@ mod bulk;
 mod client;
 mod document;
 mod failure;
-mod hash;
 mod index;
 mod letters;
 mod options;

@@ -4,7 +4,6 @@ use crate::address::{Address, check_index};
 use crate::client::{Authorization, Client};
 use crate::document::Document;
 use crate::failure::Place;
-use crate::hash::hash;
 use crate::index::{self, Looked};
 use crate::letters;
 use crate::options::{Bounds, Refresh, Refused};
@@ -17,7 +16,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tidegate_core::{
-    Delivery, Error, Held, Output, OutputContext, OutputId, Placement, Result, Seat, Writer, Writers,
+    Delivery, Error, Held, Output, OutputContext, OutputId, Placement, Result, Seat, StableHash, Writer,
+    Writers,
 };
 use ureq::tls::{Certificate, PemItem, parse_pem};
 
@@ -280,7 +280,7 @@ impl Output<Document> for ElasticsearchOutput {
     }
 
     fn placement(&self) -> Placement<Document> {
-        let hash = Arc::new(|document: &Document| hash(document.id().as_bytes()));
+        let hash = Arc::new(|document: &Document| StableHash::of(document.id().as_bytes()));
         Placement::Hash { partitions: self.partitions.max(1), hash }
     }
 

@@ -11,12 +11,12 @@ use crate::bulk::{self, Item, Outcome};
 use crate::client::Client;
 use crate::document::Document;
 use crate::failure::Failure;
-use crate::hash::hash;
 use crate::index::{self, Looked};
 use crate::options::Bounds;
 use serde_json::{Map, Value, json};
 use std::sync::{Mutex, PoisonError};
 use tidegate_core::OutputId;
+use tidegate_core::StableHash;
 
 /// Settings that decide what an index takes: names, or beginnings of names that end with a dot.
 const DECIDING: [&str; 8] = [
@@ -51,7 +51,7 @@ impl Staging {
             }
             start.push(c);
         }
-        let mark = hash(format!("{}\n{index}", output.0).as_bytes());
+        let mark = StableHash::of(format!("{}\n{index}", output.0).as_bytes());
         let index = format!("tidegate-staging-{start}-{mark:016x}");
         Staging { alias: format!("{index}-alias"), index, followed: Mutex::new(None) }
     }

@@ -24,7 +24,6 @@
 
 mod failure;
 mod gateway;
-mod hash;
 mod mutation;
 mod output;
 mod protocol;

@@ -1,12 +1,13 @@
 //! The output and its settings.
 
 use crate::gateway::{Address, Gateway};
-use crate::hash::hash;
 use crate::mutation::Mutation;
 use crate::writer::{MutationWriter, Target};
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_core::{Delivery, Error, Held, Output, OutputContext, Placement, Result, Seat, Writer, Writers};
+use tidegate_core::{
+    Delivery, Error, Held, Output, OutputContext, Placement, Result, Seat, StableHash, Writer, Writers,
+};
 
 const PORT: u16 = 9090;
 /// Most partitions an output may have.
@@ -164,7 +165,7 @@ impl Output<Mutation> for HBaseOutput {
     }
 
     fn placement(&self) -> Placement<Mutation> {
-        let hash = Arc::new(|row: &Mutation| hash(row.key()));
+        let hash = Arc::new(|row: &Mutation| StableHash::of(row.key()));
         Placement::Hash { partitions: self.partitions.max(1), hash }
     }
 

@@ -5,9 +5,7 @@
 //! part of the format.
 
 use crate::row::{SqlRef, SqlRow};
-
-const FNV_OFFSET: u64 = 0xCBF2_9CE4_8422_2325;
-const FNV_PRIME: u64 = 0x0000_0100_0000_01B3;
+use tidegate_core::StableHash;
 
 /// Gives the canonical bytes of `value`: a tag, then the value. No two keys have the same bytes, and numbers that a database
 /// takes for equal (`1` as i32 and i64, `0.0` and `-0.0`) have the same.
@@ -44,25 +42,17 @@ fn encode_bytes(tag: u8, bytes: &[u8], put: &mut impl FnMut(&[u8])) {
     put(bytes);
 }
 
-/// The hash of the first `fields` fields of `row`: FNV-1a over [`encode`]'s bytes, then the finaliser of splitmix64, because
-/// FNV alone leaves its low bits poor and the partition is taken from those.
+/// The hash of the first `fields` fields of `row`, of [`encode`]'s bytes.
 pub(crate) fn hash_row<T: SqlRow>(row: &T, fields: usize) -> u64 {
-    let mut state = FNV_OFFSET;
+    let mut hash = StableHash::new();
     let mut field = 0;
     row.each_value(&mut |value| {
         if field < fields {
-            encode(value, &mut |bytes| {
-                for byte in bytes {
-                    state = (state ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
-                }
-            });
+            encode(value, &mut |bytes| hash.add(bytes));
         }
         field += 1;
     });
-    let mut z = state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    hash.finish()
 }
 
 #[cfg(test)]

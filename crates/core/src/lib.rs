@@ -14,6 +14,7 @@ mod ids;
 mod output;
 mod runtime;
 mod source;
+mod stable_hash;
 mod storage;
 
 pub use batch::{Batch, BatchPlan, PlanFlaw, SourcePlan, SourceRange};
@@ -28,4 +29,5 @@ pub use runtime::{BatchReport, EpochStart, OutputReport, RecordAges, Runtime, Ru
 pub use source::{
     Emit, InputContext, Planner, Progress, Reader, ReceiverChange, ReceiverEvent, ReceiverReport, Source,
 };
+pub use stable_hash::StableHash;
 pub use storage::{Storage, StoredObject, is_storage_path};

@@ -3,7 +3,6 @@
 //! [`FilesOutput`] is what a user builds. `memory` opens it (who has it, what it holds), `writer` writes batches, `rows` makes bytes of
 //! rows, `record` and `layout` are what lies where. How a store is talked to must not be here.
 
-mod hash;
 mod layout;
 mod memory;
 mod record;
@@ -14,7 +13,6 @@ mod writer;
 pub use rows::FileCompression;
 pub use save::SaveAsFiles;
 
-use hash::StableHash;
 use memory::{Expected, Opened};
 #[cfg(feature = "parquet")]
 use rows::ParquetFiles;
@@ -26,7 +24,8 @@ use std::fmt::{self, Display};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tidegate_core::{
-    Delivery, Error, Held, Output, OutputContext, Placement, Result, Seat, Storage, Writer, Writers,
+    Delivery, Error, Held, Output, OutputContext, Placement, Result, Seat, StableHash, Storage, Writer,
+    Writers,
 };
 use writer::{FilesWriter, Settings};
 

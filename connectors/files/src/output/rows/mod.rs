@@ -13,9 +13,8 @@ pub(super) use self::parquet::ParquetFiles;
 pub(super) use json::JsonFiles;
 pub(super) use text::TextFiles;
 
-use super::hash::StableHash;
 use serde::Serialize;
-use tidegate_core::{Error, Result};
+use tidegate_core::{Error, Result, StableHash};
 
 /// How the bytes of files are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,10 +2,9 @@
 
 use super::packing::Packing;
 use super::{Encoder, FileCompression, RowFormat};
-use crate::output::hash::StableHash;
 use std::io::Write;
 use std::sync::Arc;
-use tidegate_core::Result;
+use tidegate_core::{Result, StableHash};
 
 type ToText<T> = Arc<dyn Fn(&T) -> String + Send + Sync>;
 
