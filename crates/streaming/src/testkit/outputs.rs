@@ -2,17 +2,25 @@
 //!
 //! The test writes a [`Subject`]: an output, rows for it, and a reader that knows nothing of Tidegate. [`all`] runs every function,
 //! each with a subject of its own. Most of them drive the output by hand, as an epoch does, to stop between any two steps.
+//!
+//! For tests of one's own: [`Epoch`] is an output driven by hand. What an output writes to can be lost at any step of a batch: whoever can
+//! take it away has [`lost_in_each_phase`] run a job meanwhile, and [`untroubled`] one to compare with, or puts a [`Phased`] into a job.
 
 use super::{MemoryInput, MemoryOutput, TestJob};
 use crate::{Conf, ExchangeData, Result, Stop, StreamingContext};
-use epoch::{Epoch, at};
+use driven::{Driven, at};
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 use tidegate_core::{BatchId, Delivery, JobId, Output};
 use tidegate_storage::MemoryStorage;
 
+mod driven;
 mod epoch;
+mod outages;
+
+pub use epoch::{Epoch, batch, plan};
+pub use outages::{Phase, Phased, lost_in_each_phase, untroubled};
 
 /// An output under test. What it writes to is one of a test's own and outlives a job.
 pub trait Subject {
@@ -62,7 +70,7 @@ pub fn all<S: Subject>(make: impl Fn() -> S) {
 /// # Panics
 /// With the promise that is broken.
 pub fn what_is_prepared_is_not_seen<S: Subject>(subject: &S) {
-    let mut epoch = Epoch::open(subject, 2);
+    let mut epoch = Driven::open(subject, 2);
     let mut seen = 0;
     for (batch, rows) in [(1, 0..20), (2, 20..25), (3, 25..2_000)] {
         epoch.prepare(batch, rows.clone());
@@ -80,7 +88,7 @@ pub fn what_is_prepared_is_not_seen<S: Subject>(subject: &S) {
 /// # Panics
 /// With the promise that is broken.
 pub fn what_is_given_up_is_not_seen<S: Subject>(subject: &S) {
-    let mut epoch = Epoch::open(subject, 2);
+    let mut epoch = Driven::open(subject, 2);
     epoch.prepare(1, 0..20);
     epoch.abort();
     runs_again_after_loss(subject);
@@ -91,14 +99,14 @@ pub fn what_is_given_up_is_not_seen<S: Subject>(subject: &S) {
 /// # Panics
 /// With the promise that is broken.
 pub fn what_a_crash_left_is_not_seen<S: Subject>(subject: &S) {
-    let mut epoch = Epoch::open(subject, 2);
+    let mut epoch = Driven::open(subject, 2);
     epoch.prepare(1, 0..20);
     drop(epoch);
     runs_again_after_loss(subject);
 }
 
 fn runs_again_after_loss<S: Subject>(subject: &S) {
-    let mut epoch = Epoch::open(subject, 2);
+    let mut epoch = Driven::open(subject, 2);
     if epoch.delivery() == Delivery::AtLeastOnce {
         return;
     }
@@ -116,12 +124,12 @@ fn runs_again_after_loss<S: Subject>(subject: &S) {
 /// # Panics
 /// With the promise that is broken.
 pub fn a_batch_that_is_run_again_is_there_once<S: Subject>(subject: &S) {
-    let mut epoch = Epoch::open(subject, 2);
+    let mut epoch = Driven::open(subject, 2);
     epoch.run(1, 0..20);
     epoch.run(2, 20..40);
     drop(epoch);
     for workers in [1, 3] {
-        let mut epoch = Epoch::open(subject, workers);
+        let mut epoch = Driven::open(subject, workers);
         match epoch.delivery() {
             Delivery::AtLeastOnce => return,
             Delivery::Idempotent => {}
@@ -146,7 +154,7 @@ pub fn a_batch_that_is_run_again_is_there_once<S: Subject>(subject: &S) {
 /// # Panics
 /// With the promise that is broken.
 pub fn what_some_writers_committed_is_finished_by_others<S: Subject>(subject: &S) {
-    let mut epoch = Epoch::open(subject, 2);
+    let mut epoch = Driven::open(subject, 2);
     if epoch.delivery() == Delivery::AtLeastOnce {
         return;
     }
@@ -154,7 +162,7 @@ pub fn what_some_writers_committed_is_finished_by_others<S: Subject>(subject: &S
     epoch.prepare(2, 20..40);
     epoch.commit_by_first(2);
     drop(epoch);
-    let mut epoch = Epoch::open(subject, 3);
+    let mut epoch = Driven::open(subject, 3);
     epoch.run(2, 20..40);
     is_visible(subject, 0..40, "after the batch that some had committed was run again");
     epoch.run(3, 40..41);
@@ -166,12 +174,12 @@ pub fn what_some_writers_committed_is_finished_by_others<S: Subject>(subject: &S
 /// # Panics
 /// With the promise that is broken.
 pub fn a_writer_of_an_earlier_epoch_changes_nothing<S: Subject>(subject: &S) {
-    let mut old = Epoch::open(subject, 1);
+    let mut old = Driven::open(subject, 1);
     if old.delivery() != Delivery::ExactlyOnce {
         return;
     }
     old.run(1, 0..20);
-    let mut new = Epoch::open(subject, 1);
+    let mut new = Driven::open(subject, 1);
     new.run(2, 20..40);
     // It may be refused at any step, or not be heard.
     let _ = old.try_run(2, 20..40);
@@ -185,12 +193,12 @@ pub fn a_writer_of_an_earlier_epoch_changes_nothing<S: Subject>(subject: &S) {
 /// # Panics
 /// With the promise that is broken.
 pub fn a_batch_without_rows_is_remembered<S: Subject>(subject: &S) {
-    let mut epoch = Epoch::open(subject, 2);
+    let mut epoch = Driven::open(subject, 2);
     epoch.run(1, 0..20);
     epoch.run(2, 20..20);
     is_visible(subject, 0..20, "after a batch without rows");
     drop(epoch);
-    let epoch = Epoch::open(subject, 2);
+    let epoch = Driven::open(subject, 2);
     if epoch.delivery() == Delivery::ExactlyOnce {
         assert_eq!(epoch.newest_plan(), Some(at(2)), "a batch without rows is remembered");
         assert!(epoch.holds_all(2), "every partition remembers a batch without rows");
@@ -202,15 +210,15 @@ pub fn a_batch_without_rows_is_remembered<S: Subject>(subject: &S) {
 /// # Panics
 /// With the promise that is broken.
 pub fn the_job_it_belongs_to_is_told<S: Subject>(subject: &S) {
-    let mut epoch = Epoch::open(subject, 1);
+    let mut epoch = Driven::open(subject, 1);
     if epoch.delivery() != Delivery::ExactlyOnce {
         return;
     }
     epoch.run(1, 0..20);
     drop(epoch);
-    match Epoch::try_open(subject, 1, Some(JobId::from("another-job"))) {
+    match Driven::try_open(subject, 1, Some(JobId::from("another-job"))) {
         Err(_) => {}
-        Ok(epoch) => assert_eq!(epoch.job(), Some(&epoch::job()), "the output says whose it is"),
+        Ok(epoch) => assert_eq!(epoch.job(), Some(&driven::job()), "the output says whose it is"),
     }
 }
 
@@ -220,7 +228,7 @@ pub fn the_job_it_belongs_to_is_told<S: Subject>(subject: &S) {
 /// With the promise that is broken.
 pub fn a_refused_row_shows_nothing_of_its_batch<S: Subject>(subject: &S) {
     let Some(refused) = subject.refused() else { return };
-    let mut epoch = Epoch::open(subject, 1);
+    let mut epoch = Driven::open(subject, 1);
     epoch.run(1, 0..20);
     let mut rows: Vec<_> = (20..40).map(|number| subject.row(number)).collect();
     rows.insert(10, refused);
@@ -229,7 +237,7 @@ pub fn a_refused_row_shows_nothing_of_its_batch<S: Subject>(subject: &S) {
     assert!(error.to_string().len() > 20, "the refusal says what is wrong: {error}");
     epoch.abort();
     is_visible(subject, 0..20, "of a batch with a row that was refused");
-    let mut epoch = Epoch::open(subject, 1);
+    let mut epoch = Driven::open(subject, 1);
     epoch.run(2, 20..40);
     is_visible(subject, 0..40, "after the batch was run without the row");
 }

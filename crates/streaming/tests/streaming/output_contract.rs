@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use tidegate::testkit::outputs::{self, Subject};
+use tidegate::testkit::outputs::{self, Phase, Subject};
 use tidegate::testkit::{MemoryInput, MemoryOutput, TestJob};
 use tidegate::{Batch, BatchId, Conf, Error, PartitionId, Result, Stop};
 use tidegate_core::{Delivery, Held, Output, OutputContext, Seat, Writer};
@@ -19,6 +20,8 @@ enum Flaw {
     SeenWhenPrepared,
     /// What is held is not told.
     ForgetsBatches,
+    /// Of a batch that some partitions hold and others do not, nothing is told.
+    ForgetsParts,
     /// Batches without rows are not remembered.
     ForgetsEmptyBatches,
     /// The plan of the newest batch is not told.
@@ -72,6 +75,11 @@ impl Output<u64> for Flawed {
         let held = self.inner.open(context)?;
         Ok(match self.flaw {
             Flaw::ForgetsBatches => Held { partitions: BTreeMap::new(), ..held },
+            Flaw::ForgetsParts => {
+                let oldest = held.partitions.values().min().copied();
+                let partitions = held.partitions.keys().filter_map(|part| Some((*part, oldest?))).collect();
+                Held { partitions, newest: held.newest.filter(|plan| Some(plan.id) == oldest), ..held }
+            }
             Flaw::ForgetsPlan => Held { newest: None, ..held },
             Flaw::ForgetsJob => Held { job: None, ..held },
             _ => held,
@@ -175,6 +183,86 @@ fn each_broken_promise_is_found() {
         let told = told(flaw).unwrap_or_default();
         assert!(told.contains(words), "{flaw:?}: {told}");
     }
+}
+
+/// What is behind an output, which can be away: nothing can be done in it then.
+struct Remote {
+    inner: Flawed,
+    away: Arc<AtomicBool>,
+}
+
+impl Remote {
+    fn there(away: &AtomicBool) -> Result<()> {
+        if away.load(Ordering::SeqCst) { Err(Error::retry("the memory is away")) } else { Ok(()) }
+    }
+}
+
+impl Output<u64> for Remote {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.inner.delivery()
+    }
+
+    fn open(&self, context: &OutputContext) -> Result<Held> {
+        Remote::there(&self.away)?;
+        self.inner.open(context)
+    }
+
+    fn writer(&self, seat: &Seat) -> Result<Box<dyn Writer<u64>>> {
+        Ok(Box::new(RemoteWriter { inner: self.inner.writer(seat)?, away: self.away.clone() }))
+    }
+}
+
+struct RemoteWriter {
+    inner: Box<dyn Writer<u64>>,
+    away: Arc<AtomicBool>,
+}
+
+impl Writer<u64> for RemoteWriter {
+    fn write(&mut self, batch: &Batch, partition: PartitionId, rows: Vec<u64>) -> Result<()> {
+        self.inner.write(batch, partition, rows)
+    }
+
+    fn prepare(&mut self, batch: &Batch, partitions: &[PartitionId]) -> Result<()> {
+        Remote::there(&self.away)?;
+        self.inner.prepare(batch, partitions)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<()> {
+        Remote::there(&self.away)?;
+        self.inner.commit(batch)
+    }
+}
+
+/// Rows of six batches, and what is seen of them when the memory was away at each phase.
+fn after_outages(flaw: Flaw) -> Vec<u64> {
+    let rows = |batch: u64| (batch * 100..batch * 100 + 10).collect();
+    let (inner, away) = (MemoryOutput::new(), Arc::new(AtomicBool::new(false)));
+    let output = Remote { inner: Flawed { flaw, inner: inner.clone() }, away: away.clone() };
+    let (gone, back) = (away.clone(), away);
+    let lose = move |_| gone.store(true, Ordering::SeqCst);
+    let noticed = outputs::lost_in_each_phase(output, rows, lose, |_| back.store(false, Ordering::SeqCst));
+    let phases: Vec<_> = noticed.iter().map(|(phase, _)| *phase).collect();
+    assert_eq!(phases, Phase::ALL);
+    assert!(noticed.iter().all(|(_, error)| error.contains("the memory is away")), "{noticed:?}");
+    let mut seen = inner.rows();
+    seen.sort_unstable();
+    seen
+}
+
+#[test]
+fn what_is_lost_in_a_phase_is_made_up_for_by_an_output_that_remembers() {
+    let whole = MemoryOutput::new();
+    outputs::untroubled(whole.clone(), |batch: u64| (batch * 100..batch * 100 + 10).collect());
+    let mut expected = whole.rows();
+    expected.sort_unstable();
+    assert_eq!(expected.len(), 60);
+    assert_eq!(after_outages(Flaw::None), expected);
+    let twice = after_outages(Flaw::ForgetsParts);
+    assert!(twice.len() > expected.len(), "what was committed in part is written again: {twice:?}");
 }
 
 /// Rows are keys: the batch with the largest number has a key last.

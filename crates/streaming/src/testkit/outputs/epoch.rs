@@ -1,176 +1,187 @@
 //! One epoch of an output, driven by hand: so a test can stop between any two steps.
 
-use super::Subject;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::fmt;
 use std::sync::Arc;
 use tidegate_core::{
-    Batch, BatchId, BatchPlan, BatchTime, Delivery, Held, JobId, Output, OutputContext, OutputId,
-    PartitionId, Placement, Result, Seat, SourcePlan, SourceRange, StreamId, Writer, Writers,
+    Batch, BatchId, BatchPlan, BatchTime, Held, Output, OutputContext, PartitionId, Placement, Result, Seat,
+    SourcePlan, SourceRange, StreamId, Writer, Writers,
 };
 
-/// The job that all epochs are of.
-pub(super) fn job() -> JobId {
-    JobId::from("conformance")
-}
+/// The time of a first batch, in milliseconds.
+const ZERO_MS: u64 = 1_700_000_000_000;
 
-/// The plan of `batch`. That it takes one record more than the one before is all that tells it from others.
-pub(super) fn at(batch: u64) -> BatchPlan {
+/// The plan of batch `id`, of batches of a second, which takes the records from `from` until `until` of the stream `rows`.
+pub fn plan(id: u64, from: u64, until: u64) -> BatchPlan {
+    let ranges = vec![SourceRange::new("rows-0", from, until)];
     BatchPlan {
-        id: BatchId(batch),
-        time: BatchTime(1_000_000 + 1_000 * batch),
-        zero: BatchTime(1_000_000),
-        sources: vec![SourcePlan {
-            stream: StreamId::from("rows"),
-            ranges: vec![SourceRange::new("rows-0", batch - 1, batch)],
-        }],
+        id: BatchId(id),
+        time: BatchTime(ZERO_MS + 1_000 * id),
+        zero: BatchTime(ZERO_MS),
+        sources: vec![SourcePlan { stream: StreamId::from("rows"), ranges }],
     }
 }
 
-/// The output opened, with the writers of all workers.
-pub(super) struct Epoch<'a, S: Subject> {
-    subject: &'a S,
-    output: S::Output,
-    held: Held,
-    workers: usize,
-    writers: Vec<Box<dyn Writer<S::Row>>>,
+/// Batch `id`, with the ten records after those of the batch before.
+pub fn batch(id: u64) -> Batch {
+    Batch::new(Arc::new(plan(id, 10 * id, 10 * id + 10)))
+}
+
+/// An output that was opened, with the writer of each worker. A test takes the steps of a batch one by one, as the engine does, and may
+/// stop between any two: what is dropped here is what a crash leaves.
+///
+/// ```
+/// use tidegate::testkit::MemoryOutput;
+/// use tidegate::testkit::outputs::{Epoch, batch};
+///
+/// # fn main() -> tidegate::Result<()> {
+/// let output = MemoryOutput::new();
+/// let mut epoch = Epoch::open(&output, 2)?;
+/// epoch.prepare(&batch(1), vec!["ebb", "flow"])?;
+/// assert_eq!(output.rows().len(), 0);
+/// drop(epoch);
+/// let mut epoch = Epoch::open(&output, 3)?;
+/// epoch.run(&batch(1), vec!["ebb", "flow"])?;
+/// assert_eq!(output.rows(), ["ebb", "flow"]);
+/// # Ok(()) }
+/// ```
+pub struct Epoch<T> {
+    /// What the output holds, as it said when it was opened.
+    pub held: Held,
+    /// The writer of each worker; one alone where the output has no more.
+    pub writers: Vec<Box<dyn Writer<T>>>,
+    placement: Placement<T>,
+    /// Rows that are given to a writer at once, at most.
+    pub(super) piece: usize,
     /// Of the batch that is prepared: the writers that are told of it.
     told: Vec<usize>,
 }
 
-impl<'a, S: Subject> Epoch<'a, S> {
-    pub(super) fn open(subject: &'a S, workers: usize) -> Self {
-        Epoch::try_open(subject, workers, Some(job())).expect("the output can be opened")
+impl<T> fmt::Debug for Epoch<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Epoch").field("held", &self.held).field("writers", &self.writers.len()).finish()
+    }
+}
+
+impl<T> Epoch<T> {
+    /// Opens `output` as `out` of the job `job-1`.
+    ///
+    /// # Errors
+    /// What opening it and making its writers give.
+    pub fn open(output: &impl Output<T>, workers: usize) -> Result<Epoch<T>> {
+        Epoch::open_as(
+            output,
+            &OutputContext { output: "out".into(), job: Some("job-1".into()), new_job: "job-1".into() },
+            workers,
+        )
     }
 
-    pub(super) fn try_open(subject: &'a S, workers: usize, job: Option<JobId>) -> Result<Self> {
-        let output = subject.output()?;
-        let id = OutputId::from("subject");
-        let context = OutputContext { output: id.clone(), new_job: self::job(), job };
-        let held = output.open(&context)?;
-        let seats = if output.writers() == Writers::One { 1 } else { workers };
-        let seat = |worker| output.writer(&Seat { output: id.clone(), worker, workers });
-        let writers = (0..seats).map(seat).collect::<Result<_>>()?;
-        Ok(Epoch { subject, output, held, workers: seats, writers, told: Vec::new() })
+    /// Opens `output` under another name, or for another job.
+    ///
+    /// # Errors
+    /// As [`Epoch::open`].
+    pub fn open_as(output: &impl Output<T>, context: &OutputContext, workers: usize) -> Result<Epoch<T>> {
+        let held = output.open(context)?;
+        let workers = if output.writers() == Writers::One { 1 } else { workers };
+        let seat = |worker| output.writer(&Seat { output: context.output.clone(), worker, workers });
+        let writers = (0..workers).map(seat).collect::<Result<_>>()?;
+        Ok(Epoch { held, writers, placement: output.placement(), piece: usize::MAX, told: Vec::new() })
     }
 
-    pub(super) fn delivery(&self) -> Delivery {
-        self.output.delivery()
+    /// Whether `partition` of the output holds the batch.
+    pub fn holds(&self, batch: BatchId, partition: PartitionId) -> bool {
+        self.held.partitions.get(&partition).is_some_and(|held| *held >= batch)
     }
 
-    pub(super) fn job(&self) -> Option<&JobId> {
-        self.held.job.as_ref()
-    }
-
-    pub(super) fn newest(&self) -> Option<BatchId> {
-        self.held.partitions.values().max().copied()
-    }
-
-    pub(super) fn newest_plan(&self) -> Option<BatchPlan> {
-        self.held.newest.clone()
-    }
-
-    /// Whether every partition of the output holds `batch`.
-    pub(super) fn holds_all(&self, batch: u64) -> bool {
-        let partitions: Vec<_> = match self.output.placement() {
-            Placement::AsIs => self.held.partitions.keys().copied().collect(),
-            Placement::Hash { partitions, .. } => (0..partitions).map(PartitionId).collect(),
+    /// The output's partitions. Where they are those of the dataset, it has two.
+    pub fn partitions(&self) -> BTreeSet<PartitionId> {
+        let partitions = match self.placement {
+            Placement::AsIs => 2,
+            Placement::Hash { partitions, .. } => partitions,
         };
-        partitions.iter().all(|partition| self.holds(batch, *partition))
+        (0..partitions).map(PartitionId).collect()
     }
 
-    /// Runs a batch to its end.
-    pub(super) fn run(&mut self, batch: u64, rows: Range<u64>) {
-        self.try_run(batch, rows).expect("the batch is written");
-    }
-
-    pub(super) fn try_run(&mut self, batch: u64, rows: Range<u64>) -> Result<()> {
-        let rows = self.rows(rows);
-        self.try_prepare(batch, rows)?;
-        self.told.clone().into_iter().try_for_each(|writer| self.writers[writer].commit(&self::batch(batch)))
-    }
-
-    pub(super) fn prepare(&mut self, batch: u64, rows: Range<u64>) {
-        let rows = self.rows(rows);
-        self.try_prepare(batch, rows).expect("the batch is prepared");
-    }
-
-    fn rows(&self, numbers: Range<u64>) -> Vec<S::Row> {
-        numbers.map(|number| self.subject.row(number)).collect()
-    }
-
-    /// Brings each row to the writer of its partition, unless that holds the batch, and has all of them prepare.
-    pub(super) fn try_prepare(&mut self, batch: u64, rows: Vec<S::Row>) -> Result<()> {
-        let id = batch;
-        let batch = self::batch(id);
-        let mut parts: BTreeMap<PartitionId, Vec<S::Row>> = BTreeMap::new();
-        let mut all: BTreeSet<PartitionId> = BTreeSet::new();
-        match self.output.placement() {
-            Placement::AsIs => {
-                all.extend([PartitionId(0), PartitionId(1)]);
-                let half = rows.len().div_ceil(2).max(1);
-                for (partition, rows) in rows.chunks(half).enumerate() {
-                    parts.insert(PartitionId(partition as u32), rows.to_vec());
-                }
-            }
-            Placement::Hash { partitions, hash } => {
-                all.extend((0..partitions).map(PartitionId));
-                for row in rows {
-                    let partition = PartitionId((hash(&row) % u64::from(partitions)) as u32);
-                    parts.entry(partition).or_default().push(row);
-                }
+    /// Brings each row to the writer of its partition, unless that holds the batch.
+    ///
+    /// # Errors
+    /// What the writer says that fails first.
+    pub fn write(&mut self, batch: &Batch, rows: Vec<T>) -> Result<()> {
+        for (partition, mut rows) in self.placed(rows) {
+            let writer = self.seat(partition);
+            while !rows.is_empty() && !self.holds(batch.id(), partition) {
+                let rest = rows.split_off(self.piece.min(rows.len()));
+                self.writers[writer].write(batch, partition, rows)?;
+                rows = rest;
             }
         }
-        all.retain(|partition| !self.holds(id, *partition));
-        for (partition, rows) in parts {
-            if all.contains(&partition) {
-                // In pieces, as they come.
-                for piece in rows.chunks(7) {
-                    self.writers[partition.0 as usize % self.workers].write(
-                        &batch,
-                        partition,
-                        piece.to_vec(),
-                    )?;
-                }
-            }
-        }
+        Ok(())
+    }
+
+    /// As [`Epoch::write`], and has each writer prepare that has a partition which does not hold the batch.
+    ///
+    /// # Errors
+    /// As [`Epoch::write`].
+    pub fn prepare(&mut self, batch: &Batch, rows: Vec<T>) -> Result<()> {
+        self.write(batch, rows)?;
+        let mut missing = self.partitions();
+        missing.retain(|partition| !self.holds(batch.id(), *partition));
         self.told.clear();
-        for worker in 0..self.workers {
-            let own: Vec<_> = all
-                .iter()
-                .filter(|partition| partition.0 as usize % self.workers == worker)
-                .copied()
-                .collect();
+        for worker in 0..self.writers.len() {
+            let own: Vec<_> =
+                missing.iter().copied().filter(|partition| self.seat(*partition) == worker).collect();
             if !own.is_empty() {
-                self.writers[worker].prepare(&batch, &own)?;
+                self.writers[worker].prepare(batch, &own)?;
                 self.told.push(worker);
             }
         }
         Ok(())
     }
 
-    pub(super) fn commit(&mut self, batch: u64) {
-        self.told.clone().into_iter().for_each(|writer| {
-            self.writers[writer].commit(&self::batch(batch)).expect("the batch is committed")
-        });
+    fn seat(&self, partition: PartitionId) -> usize {
+        partition.0 as usize % self.writers.len()
     }
 
-    /// Only the first of the writers that have something commits.
-    pub(super) fn commit_by_first(&mut self, batch: u64) {
-        let first = self.told[0];
-        self.writers[first].commit(&self::batch(batch)).expect("the batch is committed");
+    fn placed(&self, rows: Vec<T>) -> BTreeMap<PartitionId, Vec<T>> {
+        let half = rows.len().div_ceil(2);
+        let mut parts: BTreeMap<PartitionId, Vec<T>> = BTreeMap::new();
+        for (place, row) in rows.into_iter().enumerate() {
+            let partition = match &self.placement {
+                Placement::AsIs => u32::from(place >= half),
+                Placement::Hash { partitions, hash } => (hash(&row) % u64::from(*partitions)) as u32,
+            };
+            parts.entry(PartitionId(partition)).or_default().push(row);
+        }
+        parts
+    }
+
+    /// Has all writers commit that were told of the batch.
+    ///
+    /// # Errors
+    /// What the writer says that fails first; those after it have not committed.
+    pub fn commit(&mut self, batch: &Batch) -> Result<()> {
+        self.told.iter().try_for_each(|writer| self.writers[*writer].commit(batch))
+    }
+
+    /// Only the first of the writers commits that were told of the batch.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn commit_by_first(&mut self, batch: &Batch) -> Result<()> {
+        self.told.first().map_or(Ok(()), |writer| self.writers[*writer].commit(batch))
+    }
+
+    /// Runs a batch to its end.
+    ///
+    /// # Errors
+    /// As [`Epoch::prepare`] and [`Epoch::commit`].
+    pub fn run(&mut self, batch: &Batch, rows: Vec<T>) -> Result<()> {
+        self.prepare(batch, rows)?;
+        self.commit(batch)
     }
 
     /// Ends the epoch in order.
-    pub(super) fn abort(mut self) {
+    pub fn abort(mut self) {
         self.writers.iter_mut().for_each(|writer| writer.abort());
     }
-
-    fn holds(&self, batch: u64, partition: PartitionId) -> bool {
-        self.held.partitions.get(&partition).is_some_and(|held| held.0 >= batch)
-    }
-}
-
-fn batch(id: u64) -> Batch {
-    Batch::new(Arc::new(at(id)))
 }
