@@ -1,11 +1,13 @@
-//! Small Java programs, run from their source: clients of the servers, and readers of files, that know nothing of Tidegate.
+//! Small Java programs, compiled at their first use: clients of the servers, and readers of files, that know nothing of Tidegate.
 
 use crate::ServerError;
 use crate::daemons::java;
 use crate::error::{Tried, last_lines};
 use crate::fetch::{cache_dir, duckdb_class_path, hbase_class_path, hdfs_class_path, kafka_class_path};
 use std::fs;
-use std::path::Path;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const HEAP_MIB: u32 = 256;
@@ -77,28 +79,51 @@ fn pairs(lines: &[String]) -> Vec<(String, String)> {
 }
 
 /// The lines that a program prints.
-fn run(
-    what: &str,
-    (file, source): Program,
-    jars: &str,
-    arguments: &[&str],
-) -> Result<Vec<String>, ServerError> {
-    // One for each call: calls at the same time would find each other's folder gone.
-    static CALLS: AtomicU32 = AtomicU32::new(0);
-    let call = CALLS.fetch_add(1, Ordering::Relaxed);
-    let directory = cache_dir().join(format!("java-{}-{call}", std::process::id()));
-    fs::create_dir_all(&directory).tried(|| format!("cannot create {}", directory.display()))?;
-    let path = directory.join(file);
-    fs::write(&path, source).tried(|| format!("cannot write {}", path.display()))?;
-    let output = java(jars, &directory, HEAP_MIB).arg(&path).args(arguments).output();
+fn run(what: &str, program: Program, jars: &str, arguments: &[&str]) -> Result<Vec<String>, ServerError> {
+    let classes = classes(program, jars)?;
+    let (main, _) = program.0.split_once('.').expect("a file of Java has an ending");
+    let jars = format!("{}:{jars}", classes.display());
+    let output = java(&jars, &classes, HEAP_MIB).arg(main).args(arguments).output();
     let output = output.tried(|| "cannot start java".to_owned())?;
-    // Costs nothing if it stays.
-    let _ = fs::remove_dir_all(&directory);
     if !output.status.success() {
-        return Err(ServerError::Client {
-            what: what.to_owned(),
-            cause: last_lines(&String::from_utf8_lossy(&output.stderr)),
-        });
+        return Err(failed(what, &output));
     }
     Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}
+
+/// Where a program is compiled, which takes longer than most of its runs: once, whoever asks first. Another source, or other
+/// jars, have another directory.
+fn classes((file, source): Program, jars: &str) -> Result<PathBuf, ServerError> {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let mut hasher = DefaultHasher::new();
+    (source, jars).hash(&mut hasher);
+    let directory = cache_dir().join(format!("{file}-{:016x}", hasher.finish()));
+    if directory.exists() {
+        return Ok(directory);
+    }
+    // One for each call: whoever is done first names it, and a process that was killed leaves nothing that looks whole.
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let part = cache_dir().join(format!("{file}-{}-{call}.part", std::process::id()));
+    fs::create_dir_all(&part).tried(|| format!("cannot create {}", part.display()))?;
+    let path = part.join(file);
+    fs::write(&path, source).tried(|| format!("cannot write {}", path.display()))?;
+    // As a module of java: there may be no link to javac.
+    let compile = ["-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", "."];
+    let output = java(jars, &part, HEAP_MIB).args(compile).arg(file).output();
+    let output = output.tried(|| "cannot start java".to_owned())?;
+    if !output.status.success() {
+        return Err(failed(&format!("compiling {}", path.display()), &output));
+    }
+    match fs::rename(&part, &directory) {
+        Err(_) if directory.exists() => {
+            // Another call was quicker. Costs nothing if it stays.
+            let _ = fs::remove_dir_all(&part);
+        }
+        named => named.tried(|| format!("cannot name {}", directory.display()))?,
+    }
+    Ok(directory)
+}
+
+fn failed(what: &str, output: &Output) -> ServerError {
+    ServerError::Client { what: what.to_owned(), cause: last_lines(&String::from_utf8_lossy(&output.stderr)) }
 }
