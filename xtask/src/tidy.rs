@@ -10,6 +10,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// How the names of tests against real servers begin; they are selected by it.
+const REAL: &str = "real_";
+
 const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 100;
 
@@ -125,6 +128,9 @@ fn check_file(name: &str, text: &str) -> Vec<String> {
             }
         }
     }
+    if name.ends_with("Cargo.toml") {
+        findings.extend(tests_that_do_not_run(name, &lines));
+    }
     if !rust || shown {
         return findings;
     }
@@ -154,6 +160,24 @@ fn check_file(name: &str, text: &str) -> Vec<String> {
         let asks_time = NOW.iter().any(|now| line.contains(now)) && !line.trim_start().starts_with("//");
         if asks_time && !CLOCKS.iter().any(|clock| name.starts_with(clock)) {
             findings.push(format!("{name}:{}: asks for the time, which comes in by argument", index + 1));
+        }
+    }
+    findings
+}
+
+/// Tests that plain `cargo test` leaves out, but for those that `cargo xtask test` runs by their name.
+fn tests_that_do_not_run(name: &str, lines: &[&str]) -> Vec<String> {
+    let (mut findings, mut target) = (Vec::new(), "");
+    for (index, line) in lines.iter().enumerate() {
+        match line.split_once(" = ") {
+            Some(("name", quoted)) => target = quoted.trim_matches('"'),
+            Some(("test", "false")) if !target.starts_with(REAL) => {
+                findings.push(format!(
+                    "{name}:{}: `{target}` never runs: its name must begin with {REAL}",
+                    index + 1
+                ));
+            }
+            _ => {}
         }
     }
     findings
@@ -277,6 +301,8 @@ mod tests {
             ("a/src/x.rs", &asking, "a/src/x.rs:2: asks for the time"),
             ("benches/src/x.rs", &asking, ""),
             ("a/src/x.rs", &format!("//! X.\n{}x)", FORBIDDEN[0].0), "a/src/x.rs:2: `todo"),
+            ("a/Cargo.toml", "name = \"real_x\"\ntest = false\n", ""),
+            ("a/Cargo.toml", "name = \"x\"\ntest = false\n", "a/Cargo.toml:2: `x` never runs"),
             ("README.md", &format!("see {}/x", FORBIDDEN[2].0), "README.md:1: `../sha"),
         ] {
             let found = findings(name, text);

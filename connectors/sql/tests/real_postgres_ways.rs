@@ -1,6 +1,6 @@
 //! How fast rows come into PostgreSQL by each way there is: arrays in one statement, `COPY` into the table, `COPY` into a
 //! temporary table and one merge. Prints rows a second; judges nothing. Run by name, on a machine that does nothing else:
-//! `cargo test -p tidegate-sql --features real-postgres --test real_postgres_ways -- --ignored --nocapture`.
+//! `cargo test --release -p tidegate-sql --test real_postgres_ways -- --ignored --nocapture`.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use postgres::binary_copy::BinaryCopyInWriter;

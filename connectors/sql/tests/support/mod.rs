@@ -2,9 +2,9 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
-#[cfg(feature = "real-postgres")]
+#[cfg(feature = "postgres")]
 pub(crate) mod proxy;
-#[cfg(feature = "real-postgres")]
+#[cfg(feature = "postgres")]
 pub(crate) mod server;
 
 use std::sync::Arc;
