@@ -32,6 +32,13 @@ impl Tally {
         }
     }
 
+    /// Of all that a program printed.
+    pub(crate) fn of(text: &str) -> Self {
+        let mut tally = Self::default();
+        text.lines().for_each(|line| tally.take_line(line));
+        tally
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
@@ -73,6 +80,14 @@ impl Cargo {
         self.announced(|command| Ok(Outcome::of(command.status()?.success())))
     }
 
+    /// Runs it, and gives what it prints to its standard output.
+    pub(crate) fn output(&self) -> Result<(Outcome, String), Box<dyn Error>> {
+        self.announced(|command| {
+            let output = command.stderr(Stdio::inherit()).output()?;
+            Ok((Outcome::of(output.status.success()), String::from_utf8(output.stdout)?))
+        })
+    }
+
     /// Runs it with its output passed on, and says how many tests passed and failed. Also `Failed` when it did not compile.
     pub(crate) fn run_tests(&self) -> Result<(Outcome, Tally), Box<dyn Error>> {
         self.announced(|command| {
@@ -89,17 +104,23 @@ impl Cargo {
         })
     }
 
+    /// The command, for those who run and announce it themselves.
+    pub(crate) fn command(&self) -> Command {
+        // The cargo that started us, so that `cargo +TOOLCHAIN xtask` stays with that toolchain.
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        let mut command = Command::new(cargo);
+        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.current_dir(root());
+        command
+    }
+
     fn announced<T>(
         &self,
         run: impl FnOnce(&mut Command) -> Result<T, Box<dyn Error>>,
     ) -> Result<T, Box<dyn Error>> {
         println!("\n==> {self}");
         let start = Instant::now();
-        // The cargo that started us, so that `cargo +TOOLCHAIN xtask` stays with that toolchain.
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-        let mut command = Command::new(cargo);
-        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let result = run(command.current_dir(root()));
+        let result = run(&mut self.command());
         println!("<== {:.1} s: {self}", start.elapsed().as_secs_f64());
         result
     }

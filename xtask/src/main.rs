@@ -5,6 +5,7 @@
 
 mod bench;
 mod cargo;
+mod lanes;
 mod lint;
 mod readme;
 mod servers;

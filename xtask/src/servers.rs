@@ -228,6 +228,11 @@ impl Servers {
         self.running.iter().flat_map(|(_, running)| running.environment()).collect()
     }
 
+    /// Where they run. Whatever else is put there stays or goes with their logs.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.dir
+    }
+
     /// Stops all. Their directory is kept after a failure: their logs may say why.
     pub(crate) fn stop(mut self, outcome: Outcome) -> Result<(), Box<dyn Error>> {
         for (_, running) in &mut self.running {
@@ -235,7 +240,7 @@ impl Servers {
         }
         match outcome {
             Outcome::Passed => fs::remove_dir_all(&self.dir)?,
-            Outcome::Failed => println!("the servers' logs are in {}", self.dir.display()),
+            Outcome::Failed => println!("what the servers and the tests said is in {}", self.dir.display()),
         }
         Ok(())
     }

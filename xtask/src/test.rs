@@ -4,22 +4,22 @@
 
 use crate::cargo::{Cargo, Tally};
 use crate::servers::{Kind, Servers, check_needs};
-use crate::{Outcome, TaskResult, readme, tidy};
+use crate::{Outcome, TaskResult, lanes, readme, tidy};
 use std::error::Error;
 use std::thread;
 
 /// What is built and tested: all of it, in one selection of packages and features, so that cargo compiles each dependency once.
 /// Optimised, as the programs that the acceptance tests run must be anyway.
-const EVERYTHING: &str = "--release --workspace";
+pub(crate) const EVERYTHING: &str = "--release --workspace";
 /// The tests against real servers, which plain `cargo test` leaves out (`test = false`): they are built when they are named. They are
 /// selected by name and not by a feature, so that the programs are the ones that a user gets.
-const REAL: &str = "--test real_*";
+pub(crate) const REAL: &str = "--test real_*";
 /// The programs that the acceptance tests run.
 const PROGRAMS: &str = "--bins --examples";
 /// Their twin that can break a guarantee on purpose.
 const SABOTAGED: &str = "--example word_count_sabotaged --features tidegate-cli/sabotage";
-/// Two at a time: each test has servers or whole processes of its own.
-const HARNESS: [&str; 2] = ["--", "--test-threads=2"];
+/// Each test has servers or whole processes of its own.
+const TWO_AT_A_TIME: &str = "--test-threads=2";
 
 /// Runs every test there is.
 pub(crate) fn everything() -> TaskResult {
@@ -29,10 +29,7 @@ pub(crate) fn everything() -> TaskResult {
         run.build(&format!("{EVERYTHING} {SABOTAGED}"))
     };
     with_servers(&Kind::ALL, programs, |run, servers| {
-        for selection in [EVERYTHING.to_owned(), format!("{EVERYTHING} {REAL}")] {
-            let tests = Cargo::new(&format!("test --no-fail-fast {selection}"));
-            run.tests(&with_environment(tests, servers).arguments(&HARNESS))?;
-        }
+        run.lanes(servers)?;
         for command in readme::commands(&servers.kafka())? {
             run.step(&command.to_string(), command.run()?, Tally::default());
         }
@@ -49,7 +46,7 @@ pub(crate) fn acceptance(names: &[&str]) -> TaskResult {
     };
     with_servers(&Kind::for_tests_named(names), programs, |run, servers| {
         let tests = Cargo::new(&format!("test --no-fail-fast {selection}"));
-        run.tests(&with_environment(tests, servers).arguments(&HARNESS).arguments(names))?;
+        run.tests(&with_environment(tests, servers).arguments(&["--", TWO_AT_A_TIME]).arguments(names))?;
         if run.tally == Tally::default() {
             return Err(format!("no acceptance test has a name with {}", names.join(" or ")).into());
         }
@@ -75,6 +72,27 @@ impl Run {
     fn tests(&mut self, cargo: &Cargo) -> Result<(), Box<dyn Error>> {
         let (outcome, tally) = cargo.run_tests()?;
         self.step(&cargo.to_string(), outcome, tally);
+        Ok(())
+    }
+
+    /// Every test, and last the examples in the documentation: what rustdoc compiles for them is a program a crate.
+    fn lanes(&mut self, servers: &Servers) -> Result<(), Box<dyn Error>> {
+        let mut tests = Vec::new();
+        for selection in [EVERYTHING.to_owned(), format!("{EVERYTHING} {REAL}")] {
+            match lanes::build(&selection)? {
+                Some(built) => tests.extend(built),
+                None => self.step(&format!("tests of {selection}"), Outcome::Failed, Tally::default()),
+            }
+        }
+        for test in &mut tests {
+            test.command.arg(TWO_AT_A_TIME).envs(servers.environment());
+        }
+        let examples = Cargo::new(&format!("test --doc --no-fail-fast {EVERYTHING}"));
+        let command = with_environment(examples, servers).command();
+        tests.push(lanes::Test { name: "documentation".to_owned(), command });
+        for ended in lanes::run(tests, &servers.directory().join("tests"))? {
+            self.step(&ended.name, ended.outcome, ended.tally);
+        }
         Ok(())
     }
 
