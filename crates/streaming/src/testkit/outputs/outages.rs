@@ -60,9 +60,12 @@ pub struct Phased<O> {
     way: Arc<Way>,
 }
 
+/// Is told of each phase.
+type Tell = dyn Fn(Phase, &Batch) + Send + Sync;
+
 /// How far the batch at hand is, of all writers.
 struct Way {
-    tell: Box<dyn Fn(Phase, &Batch) + Send + Sync>,
+    tell: Box<Tell>,
     at: Mutex<At>,
 }
 
