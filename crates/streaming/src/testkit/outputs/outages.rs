@@ -61,11 +61,11 @@ pub struct Phased<O> {
 }
 
 /// Is told of each phase.
-type Tell = dyn Fn(Phase, &Batch) + Send + Sync;
+type OfPhases = dyn Fn(Phase, &Batch) + Send + Sync;
 
 /// How far the batch at hand is, of all writers.
 struct Way {
-    tell: Box<Tell>,
+    tell: Box<OfPhases>,
     at: Mutex<At>,
 }
 
