@@ -100,6 +100,10 @@ impl<T: Serialize + DeserializeOwned> Part<T> for ObjectPart {
         self.file.bytes() + self.objects.len()
     }
 
+    fn take(&mut self) -> Result<Vec<u8>> {
+        Ok(self.file.take())
+    }
+
     fn finish(mut self: Box<Self>) -> Result<Vec<u8>> {
         self.end_record()?;
         Ok(self.file.finish())

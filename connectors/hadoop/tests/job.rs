@@ -94,10 +94,10 @@ fn object_files_hold_what_every_output_must() {
     outputs::all(|| Objects(MemoryStorage::new()));
 }
 
-/// Two batches on two workers.
-fn job(storage: Arc<dyn Storage>) -> Result<()> {
+/// Two batches.
+fn job(storage: Arc<dyn Storage>, workers: usize) -> Result<()> {
     let input = MemoryInput::new(2);
-    let conf = Conf::new().set_master("local[2]").set("tidegate.retry.pause_ms", "0");
+    let conf = Conf::new().set_master(&format!("local[{workers}]")).set("tidegate.retry.pause_ms", "0");
     let mut job = TestJob::start_on(conf, Some(Arc::new(MemoryStorage::new())), |ssc| {
         let words = ssc.input_stream("words", input.clone())?;
         words.foreach_rdd(|rdd| rdd.save_as_object_files_on(storage.clone(), "words", "objects"))?;
@@ -115,19 +115,20 @@ fn job(storage: Arc<dyn Storage>) -> Result<()> {
 }
 
 #[test]
-fn a_job_leaves_the_same_bytes_whatever_call_fails_once() {
+fn a_job_leaves_the_same_bytes_on_any_number_of_workers_whatever_call_fails_once() {
     let memory = MemoryStorage::new();
     let storage = FailingStorage::new(Arc::new(memory.clone()));
-    job(Arc::new(storage.clone())).unwrap();
+    job(Arc::new(storage.clone()), 3).unwrap();
     let (expected, calls) = (files(&memory), storage.calls());
     assert_eq!(expected.len(), 2 * (2 + 2 + 4));
     for call in (1..=calls).step_by(3) {
         for fault in [Fault::Away, Fault::AnswerLost] {
             let memory = MemoryStorage::new();
             let storage = FailingStorage::new(Arc::new(memory.clone()));
+            let workers = 1 + call as usize / 3 % 3;
             storage.fail(call, fault);
-            job(Arc::new(storage)).unwrap();
-            assert!(files(&memory) == expected, "call {call}, {fault:?}");
+            job(Arc::new(storage), workers).unwrap();
+            assert!(files(&memory) == expected, "{workers} workers, call {call}, {fault:?}");
         }
     }
     let stored: Arc<dyn Storage> = Arc::new(memory);
@@ -142,7 +143,7 @@ fn a_job_leaves_the_same_bytes_whatever_call_fails_once() {
 #[test]
 fn a_directory_that_is_not_whole_is_not_read() {
     let memory = MemoryStorage::new();
-    job(Arc::new(memory.clone())).unwrap();
+    job(Arc::new(memory.clone()), 2).unwrap();
     memory.delete("words-1001000.objects/_SUCCESS").unwrap();
     let stored: Arc<dyn Storage> = Arc::new(memory.clone());
     let error =
@@ -171,7 +172,7 @@ fn what_a_job_saves_is_a_stream_of_another() {
     use tidegate_files::{FileOptions, FileStreams};
     let folder = tempfile::tempdir().unwrap();
     let storage: Arc<dyn Storage> = Arc::new(tidegate_storage::LocalStorage::open(folder.path()).unwrap());
-    job(storage).unwrap();
+    job(storage, 2).unwrap();
     let (words, counts) = (MemoryOutput::new(), MemoryOutput::new());
     let mut job = TestJob::start(Conf::new().set_master("local[2]"), None, |ssc| {
         let url = folder.path().to_str().unwrap();

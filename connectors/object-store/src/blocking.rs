@@ -53,6 +53,12 @@ impl Blocking {
         }
     }
 
+    /// Has `call` run without waiting for it; it may be cut off when this is dropped.
+    #[cfg(feature = "hdfs")]
+    pub(crate) fn spawn(&self, call: impl Future<Output = ()> + Send + 'static) {
+        self.runtime().spawn(call);
+    }
+
     fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("it is taken by drop only")
     }

@@ -8,6 +8,7 @@
 //! race among the objects, and reads a file that is replaced meanwhile in two pieces that do not fit.
 
 mod files;
+mod staged;
 
 pub(crate) use files::HdfsFiles;
 
@@ -15,11 +16,14 @@ use crate::blocking::Blocking;
 use crate::probe::{self, Probed};
 use crate::{ANSWER_LIMIT, limit, refused};
 use hdfs_native::client::FileStatus;
+use hdfs_native::file::FileWriter;
 use hdfs_native::{Client, ClientBuilder, HdfsError, WriteOptions};
+use staged::HdfsStaged;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tidegate_core::{Error, Result, Storage, StoredObject, is_storage_path};
+use tidegate_core::{Error, Result, StagedObject, Storage, StoredObject, is_storage_path};
 use tidegate_storage::{check_folder, check_path, check_rename, nothing_to_rename};
 use uuid::Uuid;
 
@@ -38,7 +42,7 @@ const SETTINGS: [(&str, &str); 4] = [
 /// See [`crate::storage`].
 pub(crate) struct HdfsStorage {
     folder: Folder,
-    blocking: Blocking,
+    blocking: Arc<Blocking>,
     exclusive: bool,
 }
 
@@ -60,7 +64,7 @@ impl fmt::Debug for HdfsStorage {
 
 impl HdfsStorage {
     pub(crate) fn open(authority: &str, root: &str, given: &[(&str, &str)]) -> Result<HdfsStorage> {
-        let blocking = Blocking::new()?;
+        let blocking = Arc::new(Blocking::new()?);
         let folder = Folder::open(authority, root, given, &blocking)?;
         let mut storage = HdfsStorage { folder, blocking, exclusive: false };
         storage.remove_leftovers()?;
@@ -72,7 +76,7 @@ impl HdfsStorage {
         let (folder, owned) = (self.folder.clone(), path.to_owned());
         let limit = limit(bytes.len() as u64);
         self.blocking.run(&self.folder.place(path), limit, async move {
-            let aside = folder.file(&format!("{ASIDE}/{}", Uuid::new_v4()));
+            let aside = folder.aside();
             let is_new = folder.write(&aside, bytes).await;
             let is_new = match is_new {
                 Ok(()) => folder.publish(&aside, &owned, over).await,
@@ -139,13 +143,23 @@ impl Folder {
         }
     }
 
+    /// A new name for a file that is being written.
+    fn aside(&self) -> String {
+        self.file(&format!("{ASIDE}/{}", Uuid::new_v4()))
+    }
+
     fn place(&self, path: &str) -> String {
         if path.is_empty() { self.url.clone() } else { format!("{}/{path}", self.url) }
     }
 
+    /// A new file, to be written.
+    async fn create(&self, file: &str) -> Result<FileWriter, HdfsError> {
+        self.client.create(file, WriteOptions::default()).await
+    }
+
     /// A new file, on the disks of its DataNodes on return.
     async fn write(&self, file: &str, bytes: Vec<u8>) -> Result<(), HdfsError> {
-        let mut writer = self.client.create(file, WriteOptions::default()).await?;
+        let mut writer = self.create(file).await?;
         writer.write_bytes(bytes.into()).await?;
         writer.hsync().await?;
         writer.close().await
@@ -370,6 +384,11 @@ impl Storage for HdfsStorage {
                 }
             }
         })
+    }
+
+    fn stage(&self, path: &str) -> Result<Option<Box<dyn StagedObject>>> {
+        check_path(path)?;
+        Ok(Some(Box::new(HdfsStaged::begin(&self.folder, &self.blocking, path)?)))
     }
 }
 

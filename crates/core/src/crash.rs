@@ -12,6 +12,7 @@ pub const CRASH_POINTS: &[&str] = &[
     "processed",
     "prepared",
     "one-writer-committed",
+    "all-writers-committed",
     "committed",
     "journal-committed",
     "sources-told",

@@ -30,4 +30,4 @@ pub use source::{
     Emit, InputContext, Planner, Progress, Reader, ReceiverChange, ReceiverEvent, ReceiverReport, Source,
 };
 pub use stable_hash::StableHash;
-pub use storage::{Storage, StoredObject, is_storage_path};
+pub use storage::{StagedObject, Storage, StoredObject, is_storage_path};

@@ -19,6 +19,12 @@ pub trait Output<T>: Send + Sync + 'static {
         Writers::EachWorker
     }
 
+    /// Whether a batch needs a last step, [`Writer::complete`], once all writers have committed it: for what speaks of the batch as a
+    /// whole, such as a file that says that all files are there.
+    fn completes(&self) -> bool {
+        false
+    }
+
     /// Opens the output for a new epoch, before any writer: takes it over from an earlier epoch (whose writers can
     /// commit nothing from then on) and reads what it holds.
     ///
@@ -63,6 +69,17 @@ pub trait Writer<T> {
     /// # Errors
     /// `Retry`: it is not known whether the batch is in; the output is opened again and says.
     fn commit(&mut self, batch: &Batch) -> Result<()>;
+
+    /// Every writer of every output has committed the batch, on whatever worker, and its dataset had `partitions` (or the output has
+    /// them as its own). Called where [`Output::completes`] says so, for each batch in which there is a dataset, on the writer of the first
+    /// worker alone, which may have had no part in the batch; also where all partitions held the batch from before a crash. The batch counts as committed only after this: until then it is
+    /// run again after a crash.
+    ///
+    /// # Errors
+    /// As [`Writer::commit`].
+    fn complete(&mut self, _batch: &Batch, _partitions: u32) -> Result<()> {
+        Ok(())
+    }
 
     /// The batch, of which some rows were written or all are prepared, is not going to be committed by this writer: takes away
     /// what it staged, as far as that can be done now. Called at the orderly end of an epoch, right before the writer is dropped.

@@ -65,11 +65,54 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// done.
     fn rename(&self, from: &str, to: &str) -> Result<()>;
 
+    /// Begins an object that comes in pieces and is published later, in one step: for what is too large to be held in memory, or has to
+    /// wait until others are ready. `None`: this storage takes whole objects alone, by [`put`](Storage::put).
+    ///
+    /// Each may keep a file or a connection open until it is published or dropped, so whoever has many of them bounds their number.
+    ///
+    /// # Errors
+    /// As [`put`](Storage::put).
+    fn stage(&self, _path: &str) -> Result<Option<Box<dyn StagedObject>>> {
+        Ok(None)
+    }
+
+    /// Makes durable that objects of `folder` were [published](StagedObject::publish): once for all of them, where each for itself would
+    /// cost a sync.
+    ///
+    /// # Errors
+    /// As [`put`](Storage::put).
+    fn settle(&self, _folder: &str) -> Result<()> {
+        Ok(())
+    }
+
     /// The directory it is, where it is one of this machine: then the journal of batches is a log that is appended to, instead
     /// of one object a batch.
     fn local_directory(&self) -> Option<&Path> {
         None
     }
+}
+
+/// An object on its way: written and seen by nobody, not listed either. Dropped before it is published, it is taken away; and what a
+/// crash leaves of it is never seen.
+pub trait StagedObject: Send {
+    /// Adds bytes at its end.
+    ///
+    /// # Errors
+    /// As [`Storage::put`]; the object is of no use any more.
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// All bytes were given: they are durable on return, so that nothing but the store's absence keeps it from being published.
+    ///
+    /// # Errors
+    /// As [`Storage::put`].
+    fn close(&mut self) -> Result<()>;
+
+    /// Gives the closed object its path, in the place of one that is there: a reader sees the old one or the whole new one. Durable
+    /// once the folder is [settled](Storage::settle).
+    ///
+    /// # Errors
+    /// As [`Storage::put`]: it is not known whether it is there. `Retry` also when what was staged is gone.
+    fn publish(&mut self) -> Result<()>;
 }
 
 /// One object of a [`Storage`].

@@ -6,7 +6,7 @@
 
 use crate::blame::{at_batch, in_batch, panic_text};
 use crate::context::WorkerContext;
-use crate::graph::Cadence;
+use crate::graph::{Cadence, PartitionCount};
 use crate::push::Data;
 use crate::tally::Reports;
 use crate::timing::timed;
@@ -41,9 +41,11 @@ impl<T: Data> WriterInbox<T> {
 }
 
 /// What the driver tells a writer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriterOrder {
     Commit(BatchId),
+    /// All writers of all outputs have committed it.
+    Complete(BatchId),
     Stop,
 }
 
@@ -59,15 +61,16 @@ pub(crate) struct WriterSeat {
 pub(crate) struct SeatFor<T> {
     pub(crate) id: OutputId,
     pub(crate) output: Arc<dyn Output<T>>,
-    /// When the stream has a dataset.
+    /// When the stream has a dataset, and of how many partitions.
     pub(crate) cadence: Cadence,
+    pub(crate) count: PartitionCount,
 }
 
 /// Starts the writer of this worker. `partitions` are the output's own that fall to this seat; `None`: the output has those
 /// of the dataset.
 pub(crate) fn open_seat<T: Data>(
     cx: &WorkerContext,
-    SeatFor { id, output, cadence }: SeatFor<T>,
+    SeatFor { id, output, cadence, count }: SeatFor<T>,
     partitions: Option<Vec<PartitionId>>,
 ) -> WriterInbox<T> {
     let (mail, inbox) = bounded(INBOX_CHUNKS_MAX);
@@ -75,6 +78,10 @@ pub(crate) fn open_seat<T: Data>(
     let seat = Seat { output: id.clone(), worker: cx.worker, workers: cx.workers };
     let held = cx.beginning.held.get(&id).cloned().unwrap_or_default();
     let (tally, careful, committed) = (cx.tally.clone(), cx.beginning.careful, cx.beginning.committed);
+    let completes = cx.worker == 0 && output.completes();
+    if completes && !careful {
+        tally.completes(orders.clone());
+    }
     let run = move || {
         let work = || -> Result<()> {
             if careful {
@@ -95,8 +102,10 @@ pub(crate) fn open_seat<T: Data>(
                 committed,
                 partitions,
                 cadence,
+                count,
                 delivery,
                 alone,
+                completes,
                 tally,
                 done,
             }
@@ -147,9 +156,12 @@ struct Desk<'a, T> {
     committed: BatchId,
     partitions: Option<Vec<PartitionId>>,
     cadence: Cadence,
+    count: PartitionCount,
     delivery: Delivery,
     /// It has the rows of all workers.
     alone: bool,
+    /// It completes what all have committed.
+    completes: bool,
     tally: &'a dyn Reports,
     /// What was done with the batch at hand.
     done: OutputReport,
@@ -201,29 +213,50 @@ impl<T: Data> Desk<'_, T> {
             timed(&mut self.done.prepare, || self.writer.prepare(batch, &open))?;
         }
         self.tally.prepared(batch.id());
-        match self.ordered.recv() {
-            Ok(WriterOrder::Commit(id)) if id == batch.id() => {}
-            Ok(WriterOrder::Commit(id)) => {
-                return Err(Error::bug(format!(
-                    "told to commit batch {id} while batch {} is prepared",
-                    batch.id()
-                )));
-            }
-            Ok(WriterOrder::Stop) | Err(_) => return Ok(false),
+        if !self.is_told(batch, WriterOrder::Commit)? {
+            return Ok(false);
         }
         if writes {
             timed(&mut self.done.commit, || self.writer.commit(batch))?;
         }
-        let next = OutputReport::new(self.done.output.clone());
-        self.tally.committed(batch.id(), std::mem::replace(&mut self.done, next));
+        let done = self.take_done();
+        self.tally.committed(batch.id(), done);
+        if !self.completes {
+            return Ok(true);
+        }
+        if !self.is_told(batch, WriterOrder::Complete)? {
+            return Ok(false);
+        }
+        if self.cadence.is_present(batch.plan()) {
+            let partitions = (self.count)(batch.plan());
+            timed(&mut self.done.commit, || self.writer.complete(batch, partitions))?;
+        }
+        let done = self.take_done();
+        self.tally.completed(batch.id(), done);
         Ok(true)
+    }
+
+    /// Waits for the next order, which is the one for this batch. False: the epoch ends instead.
+    fn is_told(&self, batch: &Batch, order: fn(BatchId) -> WriterOrder) -> Result<bool> {
+        let expected = order(batch.id());
+        match self.ordered.recv() {
+            Ok(WriterOrder::Stop) | Err(_) => Ok(false),
+            Ok(told) if told == expected => Ok(true),
+            Ok(told) => Err(Error::bug(format!("a writer was told {told:?} while {expected:?} was due"))),
+        }
+    }
+
+    fn take_done(&mut self) -> OutputReport {
+        let next = OutputReport::new(self.done.output.clone());
+        std::mem::replace(&mut self.done, next)
     }
 
     /// The partitions that do not hold the batch yet, and whether the writer is told of it at all.
     fn open(&self, batch: &Batch, seen: BTreeSet<PartitionId>) -> (Vec<PartitionId>, bool) {
         let present = self.cadence.is_present(batch.plan());
         let mut all = self.partitions.clone().unwrap_or_else(|| seen.into_iter().collect());
-        if present && all.is_empty() && self.alone {
+        let alone = self.alone || self.completes && (self.count)(batch.plan()) == 0;
+        if present && all.is_empty() && alone {
             // A dataset that has no partition at all is an empty one all the same.
             all.push(PartitionId(0));
         }

@@ -1,6 +1,8 @@
 //! Adds up what workers and writers report, and tells the engine when all of them have.
 
 use crate::counts::Counts;
+use crate::output::WriterOrder;
+use crossbeam_channel::Sender;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tidegate_core::{
@@ -27,6 +29,12 @@ pub(crate) trait Reports: Send + Sync {
     /// A writer has committed a batch.
     fn committed(&self, batch: BatchId, done: OutputReport);
 
+    /// A writer of the first worker completes batches: it is to be told when all writers have committed one.
+    fn completes(&self, orders: Sender<WriterOrder>);
+
+    /// That writer has completed a batch.
+    fn completed(&self, batch: BatchId, done: OutputReport);
+
     /// The epoch is over. The first failure is the one that is told; the others follow from it.
     fn fail(&self, error: Error);
 }
@@ -51,7 +59,29 @@ struct State {
     started: bool,
     processed: BTreeMap<BatchId, (usize, Counts)>,
     prepared: BTreeMap<BatchId, usize>,
-    committed: BTreeMap<BatchId, (usize, BTreeMap<OutputId, OutputReport>)>,
+    committed: BTreeMap<BatchId, Done>,
+    /// Batches that all writers have committed and some have yet to complete.
+    completed: BTreeMap<BatchId, Done>,
+    completers: Vec<Sender<WriterOrder>>,
+}
+
+/// How many have done their part of a batch, and what each output did.
+#[derive(Default)]
+struct Done {
+    count: usize,
+    outputs: BTreeMap<OutputId, OutputReport>,
+}
+
+impl Done {
+    fn add(&mut self, done: &OutputReport) {
+        self.count += 1;
+        let output = self.outputs.entry(done.output.clone());
+        output.or_insert_with(|| OutputReport::new(done.output.clone())).merge(done);
+    }
+
+    fn into_reports(self) -> Vec<OutputReport> {
+        self.outputs.into_values().collect()
+    }
 }
 
 impl Tally {
@@ -137,19 +167,40 @@ impl Reports for Tally {
 
     fn committed(&self, batch: BatchId, done: OutputReport) {
         let mut state = self.lock();
-        let (count, outputs) = state.committed.entry(batch).or_default();
-        *count += 1;
-        outputs
-            .entry(done.output.clone())
-            .or_insert_with(|| OutputReport::new(done.output.clone()))
-            .merge(&done);
-        if *count == 1 {
+        let sum = state.committed.entry(batch).or_default();
+        sum.add(&done);
+        let count = sum.count;
+        if count == 1 {
             crash_point("one-writer-committed");
         }
-        if *count == state.seats
-            && let Some((_, outputs)) = state.committed.remove(&batch)
+        if count == state.seats
+            && let Some(sum) = state.committed.remove(&batch)
         {
-            self.tell(state, RuntimeEvent::Committed(batch, outputs.into_values().collect()));
+            crash_point("all-writers-committed");
+            if state.completers.is_empty() {
+                return self.tell(state, RuntimeEvent::Committed(batch, sum.into_reports()));
+            }
+            state.completed.insert(batch, Done { count: 0, ..sum });
+            for orders in &state.completers {
+                // A writer that is gone has reported why.
+                let _ = orders.send(WriterOrder::Complete(batch));
+            }
+        }
+    }
+
+    fn completes(&self, orders: Sender<WriterOrder>) {
+        self.lock().completers.push(orders);
+    }
+
+    fn completed(&self, batch: BatchId, done: OutputReport) {
+        let mut state = self.lock();
+        let completers = state.completers.len();
+        let sum = state.completed.entry(batch).or_default();
+        sum.add(&done);
+        if sum.count == completers
+            && let Some(sum) = state.completed.remove(&batch)
+        {
+            self.tell(state, RuntimeEvent::Committed(batch, sum.into_reports()));
         }
     }
 

@@ -155,6 +155,7 @@ fn two_processes_give_what_one_does() {
     let (one, two) = (stored(one.path()), stored(two.path()));
     assert_eq!(two.rows, expected(1..=4));
     assert_eq!(two.rows, one.rows);
+    assert_eq!((one.whole, two.whole), ((1..=4).collect(), (1..=4).collect()), "each batch is completed");
     let here = std::process::id();
     assert_eq!(two.writers["one"], [here].into(), "one writer, in the driver's process");
     assert_eq!(two.writers["spread"].len(), 2, "writers in both processes");

@@ -23,7 +23,7 @@ type Test = fn(&dyn Storage, &str);
 /// # Panics
 /// With the promise that is broken.
 pub fn all(storage: &dyn Storage, folder: &str) {
-    let tests: [(&str, Test); 12] = [
+    let tests: [(&str, Test); 13] = [
         ("put", what_is_put_is_read_whole),
         ("replace", a_put_takes_the_place_of_what_is_there),
         ("put_new", a_second_put_new_is_refused_and_changes_nothing),
@@ -33,6 +33,7 @@ pub fn all(storage: &dyn Storage, folder: &str) {
         ("delete", a_deleted_object_is_gone),
         ("rename", a_renamed_object_is_whole_and_in_its_new_place_alone),
         ("again", a_rename_that_was_done_is_no_error_and_one_of_nothing_is),
+        ("staged", a_staged_object_is_seen_whole_once_it_is_published),
         ("percent", a_percent_sign_stands_for_itself),
         ("missing", what_is_not_there_is_no_error),
         ("paths", a_bad_path_is_refused_as_a_bug),
@@ -249,6 +250,40 @@ pub fn a_renamed_object_is_whole_and_in_its_new_place_alone(storage: &dyn Storag
     for path in [&from, &to, &other] {
         ok(storage.delete(path), "delete", path);
     }
+    lists(storage, folder, &[]);
+}
+
+/// A staged object is neither read nor listed before it is published, and then whole, in the place of what was there. One that is
+/// dropped is never seen. A storage that takes whole objects alone passes.
+///
+/// # Panics
+/// With the promise that is broken.
+pub fn a_staged_object_is_seen_whole_once_it_is_published(storage: &dyn Storage, folder: &str) {
+    let path = format!("{folder}/deep/x");
+    let stage = |pieces: &[&[u8]]| {
+        let mut staged = ok(storage.stage(&path), "stage", &path)?;
+        pieces.iter().for_each(|piece| ok(staged.write(piece), "write", &path));
+        ok(staged.close(), "close", &path);
+        Some(staged)
+    };
+    let (small, large) = (patterned(1_000, 2), patterned(LARGE, 3));
+    let mut before: Option<Vec<u8>> = None;
+    let cases: [&[&[u8]]; 4] = [&[], &[&small, b"", &small], &[&large, &small, &large], &[b"x"]];
+    for pieces in cases {
+        let Some(mut staged) = stage(pieces) else { return };
+        let given_up = stage(&[b"given up"]);
+        assert_eq!(ok(storage.get(&path), "get", &path), before, "{path}: staged, and seen");
+        let there: Vec<_> = before.iter().map(|bytes| (path.as_str(), bytes.len())).collect();
+        lists(storage, folder, &there);
+        ok(staged.publish(), "publish", &path);
+        ok(storage.settle(&format!("{folder}/deep")), "settle", &path);
+        drop((staged, given_up));
+        let bytes = pieces.concat();
+        is_stored(storage, &path, &bytes);
+        lists(storage, folder, &[(&path, bytes.len())]);
+        before = Some(bytes);
+    }
+    ok(storage.delete(&path), "delete", &path);
     lists(storage, folder, &[]);
 }
 

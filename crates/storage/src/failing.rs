@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tidegate_core::{Error, Result, Storage, StoredObject};
+use tidegate_core::{Error, Result, StagedObject, Storage, StoredObject};
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,18 +20,20 @@ pub enum Fault {
     /// The store breaks its promise. `put` and `put_new` leave the first half of the object in its place and give a `Retry`, as a
     /// store without atomic writes does when its writer dies. `get` gives the first half, and `list` the first half of the
     /// objects, as if that were all. `rename` leaves the object in both places and gives a `Retry`, as a store that copies does. `delete`
-    /// is as [`AnswerLost`](Fault::AnswerLost).
+    /// and all that is done with a staged object are as [`AnswerLost`](Fault::AnswerLost).
     Torn,
 }
 
 /// A [`Storage`] whose calls fail as planned, and are else those of another.
 ///
-/// Calls are counted from 1, over `put`, `put_new`, `get`, `list`, `delete` and `rename`. Copies share counter and plan. It says that it
+/// Calls are counted from 1, over `put`, `put_new`, `get`, `list`, `delete` and `rename`, `stage` and what is done with the object that it
+/// gives, and `settle`. Copies share counter and plan. It says that it
 /// is no [local directory](Storage::local_directory), whatever is below: else files would go past it.
 #[derive(Clone, Debug)]
 pub struct FailingStorage {
     inner: Arc<dyn Storage>,
     plan: Arc<Mutex<Plan>>,
+    whole: bool,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +46,14 @@ struct Plan {
 impl FailingStorage {
     /// Passes every call on to `inner` until told otherwise.
     pub fn new(inner: Arc<dyn Storage>) -> FailingStorage {
-        FailingStorage { inner, plan: Arc::default() }
+        FailingStorage { inner, plan: Arc::default(), whole: false }
+    }
+
+    /// Takes [whole objects](Storage::stage) alone, whatever the storage below can do.
+    #[must_use]
+    pub fn of_whole_objects(mut self) -> FailingStorage {
+        self.whole = true;
+        self
     }
 
     /// Has call `number` fail, counted from 1 since the beginning.
@@ -81,6 +90,16 @@ impl FailingStorage {
         let from = plan.from.filter(|(from, _)| number >= *from).map(|(_, fault)| fault);
         let fault = plan.faults.get(&number).copied().or(from);
         (fault, format!("{call} of {path:?}, call {number}, was made to fail ({fault:?})"))
+    }
+
+    /// A call that is done or not done, with an answer or without.
+    fn all_or_nothing<R>(&self, call: &str, path: &str, done: impl FnOnce() -> Result<R>) -> Result<R> {
+        match self.count(call, path) {
+            (None, _) => done(),
+            (Some(Fault::Away), text) => Err(Error::retry(text)),
+            (Some(Fault::Refused), text) => Err(Error::reconfigure(text)),
+            (Some(Fault::AnswerLost | Fault::Torn), text) => done().and(Err(Error::retry(text))),
+        }
     }
 
     fn put_with(
@@ -136,14 +155,7 @@ impl Storage for FailingStorage {
     }
 
     fn delete(&self, path: &str) -> Result<()> {
-        match self.count("delete", path) {
-            (None, _) => self.inner.delete(path),
-            (Some(Fault::Away), text) => Err(Error::retry(text)),
-            (Some(Fault::Refused), text) => Err(Error::reconfigure(text)),
-            (Some(Fault::AnswerLost | Fault::Torn), text) => {
-                self.inner.delete(path).and(Err(Error::retry(text)))
-            }
-        }
+        self.all_or_nothing("delete", path, || self.inner.delete(path))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
@@ -161,8 +173,44 @@ impl Storage for FailingStorage {
         }
     }
 
+    fn stage(&self, path: &str) -> Result<Option<Box<dyn StagedObject>>> {
+        if self.whole {
+            return Ok(None);
+        }
+        let staged = self.all_or_nothing("stage", path, || self.inner.stage(path))?;
+        Ok(staged.map(|inner| {
+            Box::new(FailingStaged { storage: self.clone(), path: path.to_owned(), inner })
+                as Box<dyn StagedObject>
+        }))
+    }
+
+    fn settle(&self, folder: &str) -> Result<()> {
+        self.all_or_nothing("settle", folder, || self.inner.settle(folder))
+    }
+
     fn local_directory(&self) -> Option<&Path> {
         None
+    }
+}
+
+/// An object on its way that fails as its storage does.
+struct FailingStaged {
+    storage: FailingStorage,
+    path: String,
+    inner: Box<dyn StagedObject>,
+}
+
+impl StagedObject for FailingStaged {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.storage.all_or_nothing("write", &self.path, || self.inner.write(bytes))
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.storage.all_or_nothing("close", &self.path, || self.inner.close())
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        self.storage.all_or_nothing("publish", &self.path, || self.inner.publish())
     }
 }
 
@@ -223,6 +271,24 @@ mod tests {
             assert_eq!(paths.collect::<Vec<_>>(), left, "{fault:?}");
             failing.rename("x", "y").unwrap();
             assert_eq!((memory.get("x").unwrap(), memory.get("y").unwrap()), (None, Some(vec![1])));
+        }
+    }
+
+    #[test]
+    fn each_step_of_a_staged_object_is_a_call() {
+        for call in 1..=5 {
+            let (memory, failing) = failing();
+            failing.fail(call, Fault::Away);
+            let stage = || {
+                let mut staged = failing.stage("a/x")?.expect("memory takes pieces");
+                staged.write(b"x")?;
+                staged.close()?;
+                staged.publish()?;
+                failing.settle("a")
+            };
+            assert_eq!(stage().unwrap_err().kind(), ErrorKind::Retry);
+            assert_eq!(memory.list("").unwrap().len(), usize::from(call == 5), "call {call}");
+            assert!(failing.of_whole_objects().stage("a/x").unwrap().is_none());
         }
     }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tidegate_core::{Error, Result, Storage, StoredObject, is_storage_path};
+use tidegate_core::{Error, Result, StagedObject, Storage, StoredObject, is_storage_path};
 
 const ASIDE: &str = "_~aside";
 /// How often a name is tried for that another process's `delete` takes the emptied folder away from.
@@ -168,8 +168,51 @@ impl Storage for LocalStorage {
         if moved { self.left(&old) } else { Ok(()) }
     }
 
+    fn stage(&self, path: &str) -> Result<Option<Box<dyn StagedObject>>> {
+        let file = self.file(path)?;
+        let aside =
+            Aside::create(&self.root.join(ASIDE)).map_err(|e| failed(&file, "can't be written", e))?;
+        Ok(Some(Box::new(LocalStaged { root: self.root.clone(), file, aside })))
+    }
+
+    fn settle(&self, folder: &str) -> Result<()> {
+        check_folder(folder)?;
+        let folder = self.root.join(folder);
+        sync_folder(&folder).map_err(|e| failed(&folder, "can't be synced", e))
+    }
+
     fn local_directory(&self) -> Option<&Path> {
         Some(&self.root)
+    }
+}
+
+/// A file that is written aside, piece by piece.
+struct LocalStaged {
+    root: PathBuf,
+    file: PathBuf,
+    aside: Aside,
+}
+
+impl StagedObject for LocalStaged {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.aside.file.write_all(bytes).map_err(|e| failed(&self.file, "can't be written", e))
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.aside.file.sync_all().map_err(|e| failed(&self.file, "can't be written", e))
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        let folder = self.file.parent().expect("an object lies below the root");
+        let publish = || fs::rename(&self.aside.path, &self.file).map(|()| true);
+        match named(&self.root, folder, publish) {
+            Ok(_) => Ok(()),
+            Err(_) if self.root.is_dir() && !self.aside.path.exists() => Err(Error::retry(format!(
+                "{}: what was written for it in {ASIDE} is gone; was it removed by someone else?",
+                self.file.display()
+            ))),
+            Err(e) => Err(failed(&self.file, "can't be given its name", e)),
+        }
     }
 }
 
@@ -346,6 +389,26 @@ mod tests {
         LocalStorage::open(&storage.root).unwrap();
         let left: Vec<_> = fs::read_dir(&aside).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(left, std::slice::from_ref(&at_work.path));
+    }
+
+    #[test]
+    fn a_staged_object_is_no_leftover_and_one_that_is_gone_is_tried_again() {
+        let (_directory, storage) = storage();
+        let stage = || {
+            let mut staged = storage.stage("a/x").unwrap().unwrap();
+            staged.write(b"staged").unwrap();
+            staged.close().unwrap();
+            staged
+        };
+        let mut staged = stage();
+        LocalStorage::open(&storage.root).unwrap();
+        staged.publish().unwrap();
+        assert_eq!(storage.get("a/x").unwrap(), Some(b"staged".to_vec()));
+        let mut gone = stage();
+        fs::remove_dir_all(storage.root.join(ASIDE)).unwrap();
+        let error = gone.publish().unwrap_err();
+        assert_eq!(error.kind(), tidegate_core::ErrorKind::Retry);
+        assert!(error.to_string().contains("a/x: what was written for it"), "{error}");
     }
 
     #[test]

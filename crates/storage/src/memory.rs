@@ -4,7 +4,7 @@ use crate::paths::{check_folder, check_path, check_rename, nothing_to_rename};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tidegate_core::{Result, Storage, StoredObject};
+use tidegate_core::{Result, StagedObject, Storage, StoredObject};
 
 /// A [`Storage`] in the memory of this process. Copies share what is in it, so a copy that is kept while a job ends hands its
 /// checkpoints to the next one.
@@ -85,6 +85,33 @@ impl Storage for MemoryStorage {
             None => return Err(nothing_to_rename(from, to)),
         };
         Ok(())
+    }
+
+    fn stage(&self, path: &str) -> Result<Option<Box<dyn StagedObject>>> {
+        check_path(path)?;
+        Ok(Some(Box::new(MemoryStaged { storage: self.clone(), path: path.to_owned(), bytes: Vec::new() })))
+    }
+}
+
+/// Bytes that wait to be an object.
+struct MemoryStaged {
+    storage: MemoryStorage,
+    path: String,
+    bytes: Vec<u8>,
+}
+
+impl StagedObject for MemoryStaged {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        self.storage.put(&self.path, std::mem::take(&mut self.bytes))
     }
 }
 

@@ -62,6 +62,10 @@ impl<K: Writable, V: Writable> Part<(K, V)> for SequencePart {
         self.0.bytes()
     }
 
+    fn take(&mut self) -> Result<Vec<u8>> {
+        Ok(self.0.take())
+    }
+
     fn finish(self: Box<Self>) -> Result<Vec<u8>> {
         Ok(self.0.finish())
     }

@@ -1,4 +1,4 @@
-//! Writes a SequenceFile into memory. The same records, header and sync marker give the same bytes.
+//! Writes a SequenceFile into memory, from which it may be taken piece by piece. The same records, header and sync marker give the same bytes.
 
 use super::header::{Compression, Header};
 use super::{Codec, SYNC_BYTES, SYNC_ESCAPE};
@@ -35,7 +35,8 @@ const BLOCK_BYTES: usize = 1_000_000;
 pub struct SequenceWriter {
     out: Vec<u8>,
     sync: [u8; SYNC_BYTES],
-    last_sync: usize,
+    /// Bytes since the last sync marker, or since the header; some may have been taken.
+    since_sync: usize,
     layout: Layout,
     key: Vec<u8>,
     value: Vec<u8>,
@@ -67,7 +68,7 @@ impl SequenceWriter {
             Compression::Record(codec) => Layout::Records(Some(codec)),
             Compression::Block(codec) => Layout::Blocks(codec, Block::default()),
         };
-        SequenceWriter { last_sync: out.len(), out, sync, layout, key: Vec::new(), value: Vec::new() }
+        SequenceWriter { since_sync: 0, out, sync, layout, key: Vec::new(), value: Vec::new() }
     }
 
     /// Adds a record. It is of the classes that the header names, or readers are misled.
@@ -112,6 +113,13 @@ impl SequenceWriter {
         }
     }
 
+    /// The file so far, without what is not settled yet, such as a block that is not full. It holds that no longer:
+    /// [`finish`](SequenceWriter::finish) gives the rest.
+    pub fn take(&mut self) -> Vec<u8> {
+        let room = Vec::with_capacity(self.out.len());
+        std::mem::replace(&mut self.out, room)
+    }
+
     /// How many bytes it holds, those of an unfinished block among them.
     pub fn bytes(&self) -> usize {
         let waiting = match &self.layout {
@@ -121,14 +129,14 @@ impl SequenceWriter {
         self.out.len() + waiting
     }
 
-    /// The whole file.
+    /// The file, as far as it was not [taken](SequenceWriter::take).
     pub fn finish(mut self) -> Vec<u8> {
         self.end_block();
         self.out
     }
 
     fn record(&mut self, codec: Option<Codec>, key: &[u8], value: &[u8]) -> Result<()> {
-        if self.out.len() >= self.last_sync + SYNC_INTERVAL {
+        if self.since_sync >= SYNC_INTERVAL {
             self.mark();
         }
         let head = self.out.len();
@@ -143,13 +151,14 @@ impl SequenceWriter {
         let length = i32::try_from(self.out.len() - head - 8)
             .map_err(|_| Error::reconfigure("a record is too long for a SequenceFile, which takes 2 GiB"))?;
         self.out[head..head + 4].copy_from_slice(&length.to_be_bytes());
+        self.since_sync += self.out.len() - head;
         Ok(())
     }
 
     fn mark(&mut self) {
         self.out.extend_from_slice(&SYNC_ESCAPE.to_be_bytes());
         self.out.extend_from_slice(&self.sync);
-        self.last_sync = self.out.len();
+        self.since_sync = 0;
     }
 
     fn end_block(&mut self) {

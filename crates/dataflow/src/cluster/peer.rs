@@ -9,6 +9,7 @@ use crate::cluster::token::ClusterToken;
 use crate::context::Beginning;
 use crate::counts::Counts;
 use crate::graph::Graph;
+use crate::output::WriterOrder;
 use crate::runtime::WorkerThreads;
 use crate::tally::Reports;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -208,6 +209,13 @@ impl Reports for Relay {
     fn committed(&self, batch: BatchId, done: OutputReport) {
         self.tell(What::Committed { batch, done });
     }
+
+    /// The first worker is with the driver, never in another process.
+    fn completes(&self, _: Sender<WriterOrder>) {
+        self.fail(Error::bug("a writer that is not of the first worker would complete batches"));
+    }
+
+    fn completed(&self, _: BatchId, _: OutputReport) {}
 
     fn fail(&self, error: Error) {
         self.tell(What::failed(&error));

@@ -1,6 +1,6 @@
 //! The end of a stream: rows handed to the writer of an output.
 
-use crate::graph::{Node, OutputDoor, Shared, Used};
+use crate::graph::{Node, OutputDoor, PartitionCount, Shared, Used};
 use crate::lower::{CHUNK_ROWS_MAX, Edge, Owner, Receive, Segment};
 use crate::output::{SeatFor, WriterInbox, open_seat};
 use crate::push::{Data, ExchangeData, Next, Push};
@@ -14,7 +14,7 @@ use tidegate_core::{Batch, Error, Output, OutputId, PartitionId, Placement, Resu
 /// `Reconfigure` when the name is taken or the graph is running.
 pub fn output<T: ExchangeData>(parent: &Node<T>, id: OutputId, output: Arc<dyn Output<T>>) -> Result<()> {
     let used = register(parent, &id, &output)?;
-    let seat = SeatFor { id, output, cadence: parent.cadence().clone() };
+    let seat = seat_for(parent, id, output);
     parent.feed(&used, move |segment: &mut Segment<'_>| {
         match (seat.output.placement(), seat.output.writers()) {
             (Placement::AsIs, Writers::EachWorker) => in_place(segment, &seat),
@@ -33,9 +33,17 @@ pub fn output_in_place<T: Data>(parent: &Node<T>, id: OutputId, output: Arc<dyn 
         return Err(Error::bug(format!("output \"{id}\" wants its rows moved, and they can't be")));
     }
     let used = register(parent, &id, &output)?;
-    let seat = SeatFor { id, output, cadence: parent.cadence().clone() };
+    let seat = seat_for(parent, id, output);
     parent.feed(&used, move |segment: &mut Segment<'_>| in_place(segment, &seat));
     Ok(())
+}
+
+fn seat_for<T: 'static>(parent: &Node<T>, id: OutputId, output: Arc<dyn Output<T>>) -> SeatFor<T> {
+    let count: PartitionCount = match output.placement() {
+        Placement::AsIs => parent.partitions().clone(),
+        Placement::Hash { partitions, .. } => Arc::new(move |_| partitions),
+    };
+    SeatFor { id, output, cadence: parent.cadence().clone(), count }
 }
 
 fn register<T: 'static>(parent: &Node<T>, id: &OutputId, output: &Arc<dyn Output<T>>) -> Result<Arc<Used>> {

@@ -108,6 +108,8 @@ pub(crate) struct Stored {
     pub(crate) rows: BTreeMap<(String, u64), Vec<Row>>,
     /// The processes that wrote each output.
     pub(crate) writers: BTreeMap<String, BTreeSet<u32>>,
+    /// The batches of the output that is spread which were completed.
+    pub(crate) whole: BTreeSet<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -118,7 +120,11 @@ struct Part {
 
 /// Reads what was committed to `directory`.
 pub(crate) fn stored(directory: &Path) -> Stored {
-    let mut stored = Stored { rows: BTreeMap::new(), writers: BTreeMap::new() };
+    let mut stored = Stored { rows: BTreeMap::new(), writers: BTreeMap::new(), whole: BTreeSet::new() };
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        stored.whole.extend(name.strip_prefix("spread.whole.").map(|batch| batch.parse::<u64>().unwrap()));
+    }
     for (path, output, batch, _) in parts(directory) {
         let part: Part = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         stored.rows.entry((output.clone(), batch)).or_default().extend(part.rows);
@@ -225,6 +231,10 @@ impl Output<Row> for Files {
         self.writers
     }
 
+    fn completes(&self) -> bool {
+        self.writers == Writers::EachWorker
+    }
+
     fn open(&self, _: &OutputContext) -> Result<Held> {
         unreachable!("the tests read what is held")
     }
@@ -271,6 +281,19 @@ impl Writer<Row> for FilesWriter {
             std::fs::write(&unseen, serde_json::to_vec(&part).unwrap()).unwrap();
             std::fs::rename(unseen, path).unwrap();
         }
+        Ok(())
+    }
+
+    fn complete(&mut self, batch: &Batch, partitions: u32) -> Result<()> {
+        let there = |partition: &u32| {
+            self.directory.join(format!("{}.{}.{partition}", self.name, batch.id())).exists()
+        };
+        assert_eq!(
+            (0..partitions).filter(there).count(),
+            SPREAD as usize,
+            "all writers committed before one completes"
+        );
+        std::fs::write(self.directory.join(format!("{}.whole.{}", self.name, batch.id())), "").unwrap();
         Ok(())
     }
 }

@@ -57,6 +57,7 @@ pub fn all<S: Subject>(make: impl Fn() -> S) {
     what_a_crash_left_is_not_seen(&make());
     a_batch_that_is_run_again_is_there_once(&make());
     what_some_writers_committed_is_finished_by_others(&make());
+    what_was_committed_and_not_completed_is_finished(&make());
     a_writer_of_an_earlier_epoch_changes_nothing(&make());
     a_batch_without_rows_is_remembered(&make());
     the_job_it_belongs_to_is_told(&make());
@@ -165,6 +166,27 @@ pub fn what_some_writers_committed_is_finished_by_others<S: Subject>(subject: &S
     let mut epoch = Driven::open(subject, 3);
     epoch.run(2, 20..40);
     is_visible(subject, 0..40, "after the batch that some had committed was run again");
+    epoch.run(3, 40..41);
+    is_visible(subject, 0..41, "after the next batch");
+}
+
+/// Where all writers have committed a batch and it was not completed, which is for outputs that
+/// [complete](tidegate_core::Output::completes) batches, the next epoch does it.
+///
+/// # Panics
+/// With the promise that is broken.
+pub fn what_was_committed_and_not_completed_is_finished<S: Subject>(subject: &S) {
+    let mut epoch = Driven::open(subject, 3);
+    if !epoch.completes() {
+        return;
+    }
+    epoch.run(1, 0..20);
+    epoch.prepare(2, 20..40);
+    epoch.commit_by_all(2);
+    drop(epoch);
+    let mut epoch = Driven::open(subject, 1);
+    epoch.run(2, 20..40);
+    is_visible(subject, 0..40, "after the batch that was not completed was run again");
     epoch.run(3, 40..41);
     is_visible(subject, 0..41, "after the next batch");
 }

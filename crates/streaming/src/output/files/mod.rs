@@ -3,6 +3,7 @@
 
 mod directories;
 mod output;
+mod staging;
 mod text;
 
 pub use directories::BatchDirectories;
@@ -46,6 +47,10 @@ use tidegate_core::Storage;
 ///         self.0.len()
 ///     }
 ///
+///     fn take(&mut self) -> tidegate::Result<Vec<u8>> {
+///         Ok(std::mem::take(&mut self.0))
+///     }
+///
 ///     fn finish(self: Box<Self>) -> tidegate::Result<Vec<u8>> {
 ///         Ok(self.0)
 ///     }
@@ -82,7 +87,7 @@ pub trait PartFormat<T>: Send + Sync + 'static {
     fn part(&self, batch: &Batch, partition: PartitionId) -> Result<Box<dyn Part<T>>>;
 }
 
-/// A part that is being made, in memory.
+/// A part that is being made: in memory, as far as it was not [taken](Part::take).
 pub trait Part<T> {
     /// Adds a row. They come in the order of the partition.
     ///
@@ -93,7 +98,16 @@ pub trait Part<T> {
     /// About how many bytes it holds.
     fn bytes(&self) -> usize;
 
-    /// The whole file.
+    /// Gives away the beginning of what it holds, as far as no later row changes it: a large part goes to its place piece by piece, and
+    /// only what is left is in memory. Without this function it stays in memory as a whole until it is finished.
+    ///
+    /// # Errors
+    /// As [`write`](Part::write).
+    fn take(&mut self) -> Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
+    /// The rest of the file: all that was not taken.
     ///
     /// # Errors
     /// As [`write`](Part::write).

@@ -1,25 +1,26 @@
-//! Publishes the files of each batch: staged under `_temporary`, given their names at the commit, `_SUCCESS` last.
+//! Publishes the files of each batch: each worker writes those of the partitions that it has, unseen until the commit, and `_SUCCESS`
+//! comes when all of them are there.
 //!
 //! A crash at any point leaves what the same batch, run again, writes over or takes away. `_SUCCESS` is there only while the
 //! directory is whole.
 
-use super::{BatchDirectories, Part, PartFormat};
-use crate::{Batch, Data, Error, ErrorKind, PartitionId, Result};
+use super::staging::{Growing, HIDDEN, Staging};
+use super::{BatchDirectories, PartFormat};
+use crate::{Batch, BatchId, Data, Error, PartitionId, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tidegate_core::{Delivery, Held, Output, OutputContext, Seat, Storage, Writer, Writers};
+use tidegate_core::{Delivery, Held, Output, OutputContext, Seat, Storage, Writer};
 
-/// Bytes of a batch's parts that are in memory at most.
+/// Bytes of a batch's parts that are in memory at most, over all workers.
 const BATCH_BYTES_MAX: usize = 1024 * 1024 * 1024;
-/// Where parts lie until they are published. Hadoop's programs pass over names that begin with `_`.
-const STAGED: &str = "_temporary";
 const SUCCESS: &str = "_SUCCESS";
 const PART: &str = "part-";
 
 /// An [`Output`] that writes a directory of files for each batch; see [`DStream::save_as_files`](crate::DStream::save_as_files).
 ///
-/// It does not remember batches: a batch that is run again writes the same names. One writer has all of a batch, whose parts
-/// are in memory until they are staged: up to 1 GiB of them as they are stored. More than that ends the job.
+/// It does not remember batches: a batch that is run again writes the same names. Each worker writes the parts of the partitions that
+/// it has. Where the storage takes [pieces](Storage::stage), about a MiB of a part is in memory, for up to 64 parts of a worker;
+/// any others are in memory until all rows are there, up to 1 GiB of them over all workers. More than that ends the job.
 pub struct BatchFiles<T> {
     directories: BatchDirectories,
     format: Arc<dyn PartFormat<T>>,
@@ -41,9 +42,9 @@ impl<T: Data> Output<T> for BatchFiles<T> {
         Delivery::Idempotent
     }
 
-    /// `_SUCCESS` is for the whole directory, so somebody has to know of all of it.
-    fn writers(&self) -> Writers {
-        Writers::One
+    /// `_SUCCESS` is for the whole directory, so it has to wait for all writers.
+    fn completes(&self) -> bool {
+        true
     }
 
     fn open(&self, _: &OutputContext) -> Result<Held> {
@@ -51,15 +52,13 @@ impl<T: Data> Output<T> for BatchFiles<T> {
         self.directories.storage().map(|_| Held::default())
     }
 
-    fn writer(&self, _: &Seat) -> Result<Box<dyn Writer<T>>> {
+    fn writer(&self, seat: &Seat) -> Result<Box<dyn Writer<T>>> {
         Ok(Box::new(FilesWriter {
             directories: self.directories.clone(),
             format: self.format.clone(),
             storage: self.directories.storage()?,
-            parts: BTreeMap::new(),
-            bytes: 0,
-            bytes_max: BATCH_BYTES_MAX,
-            staged: None,
+            open: None,
+            bytes_max: BATCH_BYTES_MAX / seat.workers.max(1),
         }))
     }
 }
@@ -68,108 +67,85 @@ struct FilesWriter<T> {
     directories: BatchDirectories,
     format: Arc<dyn PartFormat<T>>,
     storage: Arc<dyn Storage>,
-    parts: BTreeMap<PartitionId, Box<dyn Part<T>>>,
-    bytes: usize,
+    open: Option<OpenBatch<T>>,
     bytes_max: usize,
-    staged: Option<Staged>,
 }
 
-/// What is prepared of a batch.
-struct Staged {
-    directory: String,
-    /// Names of parts that lie in `_temporary`.
-    parts: Vec<String>,
-    /// Paths of what an earlier try left and this one does not write.
-    left: Vec<String>,
-    /// Names of this try's parts that an earlier one has published.
-    there: BTreeSet<String>,
+/// A batch that is not committed.
+struct OpenBatch<T> {
+    id: BatchId,
+    parts: BTreeMap<PartitionId, Growing<T>>,
+    /// Bytes of them in memory.
+    bytes: usize,
+    staging: Staging,
+    /// Parts that an earlier try has published, with their length.
+    there: BTreeMap<String, u64>,
     /// An earlier try came to its end.
     had_success: bool,
 }
 
-impl Staged {
-    fn staged(&self, name: &str) -> String {
-        format!("{}/{STAGED}/{name}", self.directory)
-    }
-
-    fn published(&self, name: &str) -> String {
-        format!("{}/{name}", self.directory)
-    }
-
-    /// Whether the directory is as it is to be: an earlier try wrote all of it.
-    fn is_done(&self) -> bool {
-        self.had_success && self.parts.is_empty() && self.left.is_empty()
+impl<T> OpenBatch<T> {
+    /// Looks what is in the directory from an earlier try.
+    fn look(batch: &Batch, storage: &Arc<dyn Storage>, directory: String) -> Result<OpenBatch<T>> {
+        let (mut there, mut had_success) = (BTreeMap::new(), false);
+        for object in storage.list(&directory)? {
+            match object.path.get(directory.len() + 1..) {
+                Some(SUCCESS) => had_success = true,
+                Some(name) if is_part(name) => drop(there.insert(name.to_owned(), object.bytes)),
+                _ => {}
+            }
+        }
+        let staging = Staging::new(storage.clone(), directory);
+        Ok(OpenBatch { id: batch.id(), parts: BTreeMap::new(), bytes: 0, staging, there, had_success })
     }
 }
 
 impl<T: 'static> FilesWriter<T> {
-    fn part(&mut self, batch: &Batch, partition: PartitionId) -> Result<&mut Box<dyn Part<T>>> {
-        use std::collections::btree_map::Entry;
-        match self.parts.entry(partition) {
-            Entry::Occupied(part) => Ok(part.into_mut()),
-            Entry::Vacant(place) => Ok(place.insert(self.format.part(batch, partition)?)),
+    fn open(&mut self, batch: &Batch) -> Result<&mut OpenBatch<T>> {
+        if self.open.as_ref().is_none_or(|open| open.id != batch.id()) {
+            let directory = self.directories.of(batch.time());
+            self.open = Some(OpenBatch::look(batch, &self.storage, directory)?);
         }
+        Ok(self.open.as_mut().expect("just opened"))
     }
 
-    /// Looks what is in the directory from an earlier try, given the names that this one writes.
-    fn look(&self, directory: String, names: &BTreeSet<String>) -> Result<Staged> {
-        let mut staged = Staged {
-            directory,
-            parts: Vec::new(),
-            left: Vec::new(),
-            there: BTreeSet::new(),
-            had_success: false,
-        };
-        for object in self.storage.list(&staged.directory)? {
-            let Some(name) = object.path.get(staged.directory.len() + 1..) else { continue };
-            match name.split_once('/') {
-                None if name == SUCCESS => staged.had_success = true,
-                None if names.contains(name) => drop(staged.there.insert(name.to_owned())),
-                // What is of somebody else's making is left alone.
-                None if !name.starts_with(PART) => {}
-                Some((folder, _)) if folder != STAGED => {}
-                _ => staged.left.push(object.path),
-            }
+    /// The batch with the part of `partition`, which is begun if it is not there.
+    fn part(&mut self, batch: &Batch, partition: PartitionId) -> Result<&mut OpenBatch<T>> {
+        let format = self.format.clone();
+        let open = self.open(batch)?;
+        if !open.parts.contains_key(&partition) {
+            let name = name(partition.0, format.ending());
+            let there = open.there.get(&name).copied();
+            open.parts.insert(partition, Growing::new(name, format.part(batch, partition)?, there));
         }
-        Ok(staged)
+        Ok(open)
     }
+}
 
-    /// Makes `parts` durable under `_temporary`, but for those that are published already: one that a reader may have seen is not
-    /// replaced by the same again, which looks like another file to whoever goes by more than names.
-    fn stage(&mut self, parts: Vec<(String, Box<dyn Part<T>>)>) -> Result<()> {
-        let staged = self.staged.as_mut().expect("the caller has looked");
-        for (name, part) in parts {
-            let bytes = part.finish()?;
-            let published = staged.published(&name);
-            if staged.there.contains(&name)
-                && self.storage.get(&published)?.is_some_and(|there| there == bytes)
-            {
-                continue;
-            }
-            let path = staged.staged(&name);
-            staged.left.retain(|left| *left != path);
-            // Noted first: what is half done is taken back too.
-            staged.parts.push(name);
-            self.storage.put(&path, bytes)?;
-        }
-        Ok(())
-    }
+fn name(partition: u32, ending: &str) -> String {
+    format!("{PART}{partition:05}{ending}")
+}
+
+/// Whether it is the name of a part, of this try or an earlier one. What is of somebody else's making is left alone.
+fn is_part(name: &str) -> bool {
+    name.starts_with(PART) && !name.contains('/')
 }
 
 impl<T: 'static> Writer<T> for FilesWriter<T> {
     fn write(&mut self, batch: &Batch, partition: PartitionId, rows: Vec<T>) -> Result<()> {
-        let part = self.part(batch, partition)?;
+        let bytes_max = self.bytes_max;
+        let OpenBatch { parts, staging, bytes, .. } = self.part(batch, partition)?;
+        let part = parts.get_mut(&partition).expect("it was just begun");
         let before = part.bytes();
-        rows.into_iter().try_for_each(|row| part.write(row))?;
-        let after = part.bytes();
-        // It may have shrunk too: what was waiting is compressed now.
-        self.bytes = self.bytes.saturating_sub(before) + after;
-        if self.bytes > self.bytes_max {
+        part.add(rows, staging)?;
+        // It may hold less than before: what was waiting is compressed now, or given to the store.
+        *bytes = bytes.saturating_sub(before) + part.bytes();
+        if *bytes > bytes_max {
             return Err(Error::reconfigure(format!(
-                "batch {} has more than {} MiB of files, which are in memory until they are written; limit the rate of the \
-                 inputs, or make batches shorter",
+                "batch {} has more than {} MiB of files on a worker that are in memory until they are written; limit the rate of \
+                 the inputs, or make batches shorter",
                 batch.id(),
-                self.bytes_max / (1024 * 1024)
+                bytes_max / (1024 * 1024)
             )));
         }
         Ok(())
@@ -179,62 +155,62 @@ impl<T: 'static> Writer<T> for FilesWriter<T> {
         for partition in partitions {
             self.part(batch, *partition)?;
         }
-        self.bytes = 0;
-        let ending = self.format.ending().to_owned();
-        let name = |partition: PartitionId| format!("{PART}{:05}{ending}", partition.0);
-        let parts: Vec<_> = std::mem::take(&mut self.parts)
-            .into_iter()
-            .map(|(partition, part)| (name(partition), part))
-            .collect();
-        let names = parts.iter().map(|(name, _)| name.clone()).collect();
-        self.staged = Some(self.look(self.directories.of(batch.time()), &names)?);
-        self.stage(parts)
+        let open = self.open(batch)?;
+        for (_, part) in std::mem::take(&mut open.parts) {
+            part.finish(&mut open.staging)?;
+        }
+        open.staging.close()
     }
 
     /// A crash after any line leaves a directory without `_SUCCESS`, or one that is whole.
     fn commit(&mut self, _: &Batch) -> Result<()> {
-        let Some(staged) = &self.staged else { return Ok(()) };
-        if !staged.is_done() {
-            let success = staged.published(SUCCESS);
-            if staged.had_success {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        if !open.staging.is_empty() {
+            if open.had_success {
                 // What is there is of another kind: the job was changed, and its last batch is run again.
-                self.storage.delete(&success)?;
+                self.storage.delete(&open.staging.published(SUCCESS))?;
             }
-            for name in staged.parts.iter().filter(|name| staged.there.contains(*name)) {
-                // Else a rename that finds nothing staged would take the old one for its own work, done before.
-                self.storage.delete(&staged.published(name))?;
-            }
-            for name in &staged.parts {
-                self.storage.rename(&staged.staged(name), &staged.published(name)).map_err(taken_away)?;
-            }
-            for path in &staged.left {
-                self.storage.delete(path)?;
-            }
-            self.storage.put(&success, Vec::new())?;
+            open.staging.publish()?;
         }
-        self.staged = None;
+        self.open = None;
         Ok(())
     }
 
-    fn abort(&mut self) {
-        self.parts.clear();
-        self.bytes = 0;
-        let Some(staged) = self.staged.take() else { return };
-        for name in &staged.parts {
-            if let Err(error) = self.storage.delete(&staged.staged(name)) {
-                // It is under a hidden name, and goes when the batch is run again.
-                log::info!("what was staged of a batch stays, under a hidden name: {error}");
-                return;
+    /// All parts of all workers are published: takes away what an earlier try left, and says that the directory is whole.
+    fn complete(&mut self, batch: &Batch, partitions: u32) -> Result<()> {
+        let directory = self.directories.of(batch.time());
+        let ending = self.format.ending();
+        // A dataset without a partition has one file all the same.
+        let mut missing: BTreeSet<String> =
+            (0..partitions.max(1)).map(|partition| name(partition, ending)).collect();
+        let (mut left, mut hidden, mut has_success) = (Vec::new(), Vec::new(), false);
+        for object in self.storage.list(&directory)? {
+            match object.path.get(directory.len() + 1..) {
+                Some(SUCCESS) => has_success = true,
+                Some(name) if missing.remove(name) => {}
+                Some(name) if is_part(name) => left.push(object.path),
+                Some(name) if name.split('/').next() == Some(HIDDEN) => hidden.push(object.path),
+                _ => {}
             }
         }
+        if let Some(part) = missing.first() {
+            return Err(Error::retry(format!(
+                "{directory}/{part} was published and is not there; is the job run twice?"
+            )));
+        }
+        let success = format!("{directory}/{SUCCESS}");
+        if has_success && !left.is_empty() {
+            self.storage.delete(&success)?;
+            has_success = false;
+        }
+        left.iter().chain(&hidden).try_for_each(|path| self.storage.delete(path))?;
+        if has_success { Ok(()) } else { self.storage.put(&success, Vec::new()) }
     }
-}
 
-/// What was staged is gone: an earlier run of the job, that had not yet ended, took its own back. It is staged anew.
-fn taken_away(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::DataLost => Error::retry("what was staged is gone; is the job run twice?").because(error),
-        _ => error,
+    fn abort(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.staging.give_up();
+        }
     }
 }
 
@@ -242,20 +218,20 @@ fn taken_away(error: Error) -> Error {
 mod tests {
     use super::super::TextFormat;
     use super::*;
+    use crate::ErrorKind;
     use crate::testkit::batch_at;
-    use tidegate_storage::MemoryStorage;
+    use tidegate_storage::{FailingStorage, MemoryStorage};
 
     #[test]
     fn a_batch_that_is_too_large_is_refused_with_the_way_out_and_the_next_has_all_the_room() {
-        let directories = BatchDirectories::on(Arc::new(MemoryStorage::new()), "words", "").unwrap();
+        let storage = FailingStorage::new(Arc::new(MemoryStorage::new())).of_whole_objects();
+        let directories = BatchDirectories::on(Arc::new(storage), "words", "").unwrap();
         let mut writer = FilesWriter {
             storage: directories.storage().unwrap(),
             directories,
             format: Arc::new(TextFormat),
-            parts: BTreeMap::new(),
-            bytes: 0,
+            open: None,
             bytes_max: 10,
-            staged: None,
         };
         let (batch, partitions) = (batch_at(1000), [PartitionId(0), PartitionId(1)]);
         for _ in 0..3 {

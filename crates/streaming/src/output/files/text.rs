@@ -132,6 +132,11 @@ impl<T: TextRow> Part<T> for TextPart {
         self.0.len()
     }
 
+    fn take(&mut self) -> Result<Vec<u8>> {
+        let room = String::with_capacity(self.0.len());
+        Ok(std::mem::replace(&mut self.0, room).into_bytes())
+    }
+
     fn finish(self: Box<Self>) -> Result<Vec<u8>> {
         Ok(self.0.into_bytes())
     }

@@ -39,6 +39,10 @@ impl<'a, S: Subject> Driven<'a, S> {
         self.output.delivery()
     }
 
+    pub(super) fn completes(&self) -> bool {
+        self.output.completes()
+    }
+
     pub(super) fn job(&self) -> Option<&JobId> {
         self.epoch.held.job.as_ref()
     }
@@ -83,6 +87,11 @@ impl<'a, S: Subject> Driven<'a, S> {
 
     pub(super) fn commit(&mut self, id: u64) {
         self.epoch.commit(&batch(id)).expect("the batch is committed");
+    }
+
+    /// All writers commit, and none is told that all have.
+    pub(super) fn commit_by_all(&mut self, id: u64) {
+        self.epoch.commit_by_all(&batch(id)).expect("the batch is committed");
     }
 
     /// Only the first of the writers that have something commits.

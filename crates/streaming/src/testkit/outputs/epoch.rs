@@ -51,6 +51,7 @@ pub struct Epoch<T> {
     /// The writer of each worker; one alone where the output has no more.
     pub writers: Vec<Box<dyn Writer<T>>>,
     placement: Placement<T>,
+    completes: bool,
     /// Rows that are given to a writer at once, at most.
     pub(super) piece: usize,
     /// Of the batch that is prepared: the writers that are told of it.
@@ -85,7 +86,8 @@ impl<T> Epoch<T> {
         let workers = if output.writers() == Writers::One { 1 } else { workers };
         let seat = |worker| output.writer(&Seat { output: context.output.clone(), worker, workers });
         let writers = (0..workers).map(seat).collect::<Result<_>>()?;
-        Ok(Epoch { held, writers, placement: output.placement(), piece: usize::MAX, told: Vec::new() })
+        let (placement, completes) = (output.placement(), output.completes());
+        Ok(Epoch { held, writers, placement, completes, piece: usize::MAX, told: Vec::new() })
     }
 
     /// Whether `partition` of the output holds the batch.
@@ -155,11 +157,24 @@ impl<T> Epoch<T> {
         parts
     }
 
-    /// Has all writers commit that were told of the batch.
+    /// Has all writers commit that were told of the batch, and the first one complete it, where the output does that.
     ///
     /// # Errors
     /// What the writer says that fails first; those after it have not committed.
     pub fn commit(&mut self, batch: &Batch) -> Result<()> {
+        self.commit_by_all(batch)?;
+        if self.completes {
+            let partitions = self.partitions().len() as u32;
+            self.writers[0].complete(batch, partitions)?;
+        }
+        Ok(())
+    }
+
+    /// Has all writers commit that were told of the batch, and none complete it.
+    ///
+    /// # Errors
+    /// As [`Epoch::commit`].
+    pub fn commit_by_all(&mut self, batch: &Batch) -> Result<()> {
         self.told.iter().try_for_each(|writer| self.writers[*writer].commit(batch))
     }
 

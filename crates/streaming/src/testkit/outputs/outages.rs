@@ -112,6 +112,10 @@ impl<T: 'static, O: Output<T>> Output<T> for Phased<O> {
         self.inner.writers()
     }
 
+    fn completes(&self) -> bool {
+        self.inner.completes()
+    }
+
     fn open(&self, context: &OutputContext) -> Result<Held> {
         *self.way.at.lock().unwrap_or_else(PoisonError::into_inner) = At::default();
         self.inner.open(context)
@@ -155,6 +159,10 @@ impl<T> Writer<T> for PhasedWriter<T> {
         self.inner.commit(batch)?;
         (self.way.tell)(Phase::PartlyCommitted, batch);
         Ok(())
+    }
+
+    fn complete(&mut self, batch: &Batch, partitions: u32) -> Result<()> {
+        self.inner.complete(batch, partitions)
     }
 
     fn abort(&mut self) {
