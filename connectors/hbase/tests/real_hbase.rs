@@ -4,16 +4,14 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{Faulty, Point, Server, Wire, Workers, batch, count, counts, many, name};
-use tidegate::testkit::outputs::{self, Subject};
-use tidegate::testkit::{BATCH, MemoryInput, TestJob};
-use tidegate::{Conf, Stop, StreamingContext, StreamingListener};
-use tidegate_core::{Batch, Error, ErrorKind, Output, Result};
+use support::{Server, count, counts, many, name};
+use tidegate::testkit::outputs::{self, Epoch, Phase, Subject, batch};
+use tidegate_core::{Error, ErrorKind, Result};
 use tidegate_hbase::{HBaseOutput, Mutation};
 use tidegate_servers::Hbase;
+use tidegate_servers::wire::Wire;
 
 fn refusal<T>(result: Result<T>) -> Error {
     match result {
@@ -26,7 +24,7 @@ fn refusal<T>(result: Result<T>) -> Error {
 fn a_batch_is_seen_when_it_is_committed_and_not_before() {
     let server = Server::shared();
     let table = server.table();
-    let mut workers = Workers::start(&server.output(&table), 2).unwrap();
+    let mut workers = Epoch::open(&server.output(&table), 2).unwrap();
     let first = vec![count("ebb", 1).cell("f", "", "none").cell("f", "a:b", [0xF6, 0]), count("flow", 2)];
     workers.prepare(&batch(1), first).unwrap();
     assert_eq!(server.rows(&table), BTreeMap::new());
@@ -56,11 +54,11 @@ fn a_batch_that_is_run_again_changes_nothing() {
         rows.push(Mutation::delete("w00007x"));
         rows
     };
-    Workers::start(&server.output(&table), 3).unwrap().run(&batch(1), rows()).unwrap();
+    Epoch::open(&server.output(&table), 3).unwrap().run(&batch(1), rows()).unwrap();
     let before = server.rows(&table);
     assert_eq!(before.len(), 1_200);
     // On another number of workers, twice, and by the same ones.
-    let mut workers = Workers::start(&server.output(&table), 1).unwrap();
+    let mut workers = Epoch::open(&server.output(&table), 1).unwrap();
     workers.run(&batch(1), rows()).unwrap();
     workers.run(&batch(1), rows()).unwrap();
     assert_eq!(server.rows(&table), before);
@@ -70,12 +68,12 @@ fn a_batch_that_is_run_again_changes_nothing() {
 fn an_older_batch_that_is_run_after_a_newer_one_does_not_overwrite_it() {
     let server = Server::shared();
     let table = server.table();
-    let mut workers = Workers::start(&server.output(&table), 2).unwrap();
+    let mut workers = Epoch::open(&server.output(&table), 2).unwrap();
     workers.run(&batch(1), many(100, 1)).unwrap();
     let newer: Vec<_> = many(50, 2).into_iter().chain([Mutation::delete("w00099")]).collect();
     workers.run(&batch(2), newer).unwrap();
     let before = server.rows(&table);
-    Workers::start(&server.output(&table), 2).unwrap().run(&batch(1), many(100, 1)).unwrap();
+    Epoch::open(&server.output(&table), 2).unwrap().run(&batch(1), many(100, 1)).unwrap();
     assert_eq!(server.rows(&table), before);
     assert_eq!(before.len(), 99);
 }
@@ -84,13 +82,13 @@ fn an_older_batch_that_is_run_after_a_newer_one_does_not_overwrite_it() {
 fn a_batch_that_some_writers_committed_is_finished_by_the_next() {
     let server = Server::shared();
     let table = server.table();
-    let mut workers = Workers::start(&server.output(&table), 4).unwrap();
+    let mut workers = Epoch::open(&server.output(&table), 4).unwrap();
     workers.prepare(&batch(1), many(1_000, 1)).unwrap();
-    workers.commit_one(2, &batch(1)).unwrap();
+    workers.writers[2].commit(&batch(1)).unwrap();
     let part = server.rows(&table).len();
     assert!(part > 0 && part < 1_000, "{part}");
     drop(workers);
-    Workers::start(&server.output(&table), 3).unwrap().run(&batch(1), many(1_000, 1)).unwrap();
+    Epoch::open(&server.output(&table), 3).unwrap().run(&batch(1), many(1_000, 1)).unwrap();
     assert_eq!(server.rows(&table).len(), 1_000);
 }
 
@@ -99,7 +97,7 @@ fn what_the_table_refuses_fails_prepare_and_nothing_is_seen() {
     let server = Server::shared();
     let table = server.table();
     let refused = |row: Mutation| {
-        let mut workers = Workers::start(&server.output(&table), 2).unwrap();
+        let mut workers = Epoch::open(&server.output(&table), 2).unwrap();
         let mut rows = many(100, 1);
         rows.push(row);
         let error = refusal(workers.prepare(&batch(1), rows));
@@ -124,7 +122,7 @@ fn what_the_table_refuses_fails_prepare_and_nothing_is_seen() {
 fn the_largest_cell_that_is_taken_can_be_written() {
     let server = Server::shared();
     let table = server.table();
-    let mut workers = Workers::start(&server.output(&table), 1).unwrap();
+    let mut workers = Epoch::open(&server.output(&table), 1).unwrap();
     // Key, family, qualifier and 24 bytes beside the value.
     let value = vec![b'x'; 10 * 1024 * 1024 - 24 - 3];
     workers.run(&batch(1), vec![Mutation::put("a").cell("f", "q", value)]).unwrap();
@@ -137,23 +135,23 @@ fn the_largest_cell_that_is_taken_can_be_written() {
 #[test]
 fn a_table_that_is_missing_or_disabled_is_told_at_the_start_and_in_prepare() {
     let server = Server::shared();
-    let error = refusal(Workers::start(&server.output(&name()), 1));
+    let error = refusal(Epoch::open(&server.output(&name()), 1));
     assert_eq!(error.kind(), ErrorKind::Reconfigure, "{error}");
     assert!(error.to_string().contains("there is no such table"), "{error}");
 
     let table = server.table();
-    let mut workers = Workers::start(&server.output(&table), 1).unwrap();
+    let mut workers = Epoch::open(&server.output(&table), 1).unwrap();
     server.disable(&table);
     for error in
-        [refusal(workers.prepare(&batch(1), many(10, 1))), refusal(Workers::start(&server.output(&table), 1))]
+        [refusal(workers.prepare(&batch(1), many(10, 1))), refusal(Epoch::open(&server.output(&table), 1))]
     {
         assert_eq!(error.kind(), ErrorKind::Reconfigure, "{error}");
         assert!(error.to_string().contains("the table is disabled: enable it"), "{error}");
     }
     server.enable(&table);
-    Workers::start(&server.output(&table), 1).unwrap().run(&batch(1), many(10, 1)).unwrap();
+    Epoch::open(&server.output(&table), 1).unwrap().run(&batch(1), many(10, 1)).unwrap();
     assert_eq!(server.rows(&table).len(), 10);
-    let error = refusal(Workers::start(&server.output(&table).partitions(0), 1)).to_string();
+    let error = refusal(Epoch::open(&server.output(&table).partitions(0), 1)).to_string();
     assert!(error.contains("needed are 1 to 1024"), "{error}");
 }
 
@@ -161,20 +159,21 @@ fn a_table_that_is_missing_or_disabled_is_told_at_the_start_and_in_prepare() {
 fn a_connection_that_is_cut_at_any_byte_costs_a_run_of_the_batch_and_no_row() {
     let server = Server::shared();
     let table = server.table();
-    let wire = Wire::to(&server);
-    let output = |patience| HBaseOutput::new(&wire.address, &table).unwrap().patience(patience);
+    let wire = Wire::to(&server.0);
+    let output = |patience| HBaseOutput::new(&wire.address(), &table).unwrap().patience(patience);
     let mut expected = counts([]);
     for (id, bytes) in [(1, 0), (2, 200), (3, 2_000), (4, 20_000), (5, 40_000)] {
         let rows = || many(1_000, id as i64);
-        let mut workers = Workers::start(&output(Duration::ZERO), 1).unwrap();
+        let mut workers = Epoch::open(&output(Duration::ZERO), 1).unwrap();
         workers.prepare(&batch(id), rows()).unwrap();
         assert_eq!(server.counts(&table), expected, "nothing of batch {id} is seen");
         wire.cut_after(bytes);
         let error = refusal(workers.commit(&batch(id)));
         assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
         assert!(error.to_string().contains("127.0.0.1"), "{error}");
-        assert!(wire.mend() > 0, "nothing was cut at {bytes} bytes");
-        Workers::start(&output(Duration::from_secs(10)), 1).unwrap().run(&batch(id), rows()).unwrap();
+        assert_eq!(wire.cuts() as u64, id, "nothing was cut at {bytes} bytes");
+        wire.open();
+        Epoch::open(&output(Duration::from_secs(10)), 1).unwrap().run(&batch(id), rows()).unwrap();
         expected = server.counts(&table);
         let number = id.to_string();
         assert!(expected.len() == 1_000 && expected.values().all(|count| *count == number));
@@ -185,20 +184,20 @@ fn a_connection_that_is_cut_at_any_byte_costs_a_run_of_the_batch_and_no_row() {
 fn a_cut_connection_is_made_anew_within_the_patience() {
     let server = Server::shared();
     let table = server.table();
-    let wire = Wire::to(&server);
-    let output = HBaseOutput::new(&wire.address, &table).unwrap();
-    let mut workers = Workers::start(&output, 1).unwrap();
+    let wire = Wire::to(&server.0);
+    let output = HBaseOutput::new(&wire.address(), &table).unwrap();
+    let mut workers = Epoch::open(&output, 1).unwrap();
     workers.prepare(&batch(1), many(1_000, 1)).unwrap();
     wire.cut_once_after(5_000);
     workers.commit(&batch(1)).unwrap();
-    assert_eq!(wire.mend(), 1);
+    assert_eq!(wire.cuts(), 1);
     assert_eq!(server.rows(&table).len(), 1_000);
 }
 
 #[test]
 fn a_gateway_that_is_away_is_a_retry_with_its_address() {
     let output = HBaseOutput::new("127.0.0.1:9", "words").unwrap().patience(Duration::ZERO);
-    let error = refusal(Workers::start(&output, 1));
+    let error = refusal(Epoch::open(&output, 1));
     assert_eq!(error.kind(), ErrorKind::Retry);
     assert!(error.to_string().contains("table words at 127.0.0.1:9"), "{error}");
 }
@@ -236,93 +235,48 @@ fn it_keeps_what_an_output_promises() {
     outputs::all(|| Words { server: server.clone(), table: server.table() });
 }
 
-/// Tells when the job tries anew.
-struct Retries(Mutex<Sender<String>>);
-
-impl StreamingListener for Retries {
-    fn on_retry(&self, error: &str) {
-        // A test that does not listen any more has seen what it wanted.
-        let _ = self.0.lock().unwrap().send(error.to_owned());
-    }
+/// Rows of a batch: most of them replace those of the batch before.
+fn rows(batch: u64) -> Vec<Mutation> {
+    (0..1_000).map(|n| count(&format!("w{:05}", n + 100 * batch), batch as i64)).collect()
 }
 
-type Rows = MemoryInput<(String, i64)>;
-
-fn start(output: impl Output<Mutation>, input: &Rows, retried: Option<Sender<String>>) -> TestJob {
-    let build = |ssc: &StreamingContext| {
-        if let Some(retried) = retried {
-            ssc.add_streaming_listener(Arc::new(Retries(Mutex::new(retried))))?;
-        }
-        let counts = ssc.input_stream("rows", input.clone())?;
-        counts.map(|(word, n)| count(&word, n)).output("words", output)
-    };
-    TestJob::with_memory(Conf::new().set_master("local[2]"), build).unwrap()
-}
-
-/// Rows of batch `id`: most of them replace those of the batch before.
-fn rows(id: usize) -> Vec<(String, i64)> {
-    (0..1_000).map(|n| (format!("w{:05}", n + 100 * id), id as i64)).collect()
-}
-
-/// An HBase of its own, stopped at a point of each batch, and started again when the job has noticed. Stopped and not killed: on a local
-/// disk a killed HBase loses what it acknowledged.
+/// An HBase of its own, lost in each phase of a batch and started again when the job has noticed. Stopped, but for the gateway, which is
+/// killed: on a local disk an HBase that is killed loses what it acknowledged.
 #[test]
-fn an_hbase_stopped_at_any_point_leaves_what_a_run_without_faults_leaves() {
+fn an_hbase_lost_in_any_phase_of_a_batch_leaves_what_a_run_without_faults_leaves() {
     let dir = tempfile::tempdir().unwrap();
     let node = Arc::new(Mutex::new(Hbase::start(dir.path()).unwrap()));
     let server = Server(node.lock().unwrap().thrift());
-    let (table, untroubled) = (server.table(), server.table());
-    let input = MemoryInput::new(2);
-    let mut job = start(server.output(&untroubled), &input, None);
-    for id in 1..=4 {
-        input.push(id % 2, rows(id));
-        job.next_batch().unwrap();
-    }
-    job.ssc.stop(Stop::Gracefully).unwrap();
-    let expected = server.rows(&untroubled);
+    let (table, whole) = (server.table(), server.table());
+    outputs::untroubled(server.output(&whole), rows);
 
-    let wire = Arc::new(Wire::to(&server));
-    let points = Arc::new(Mutex::new(BTreeMap::from([
-        (2, Point::BeforePrepare),
-        (3, Point::Prepared),
-        (4, Point::InCommit),
-    ])));
-    let fault = {
-        let (node, wire, points) = (node.clone(), wire.clone(), points.clone());
-        move |point: Point, batch: &Batch| {
-            let mut points = points.lock().unwrap();
-            if points.get(&batch.id().0) != Some(&point) {
-                return;
+    let wire = Arc::new(Wire::to(&server.0));
+    let lose = {
+        let (node, wire) = (node.clone(), wire.clone());
+        move |phase| match phase {
+            Phase::BeforePrepare | Phase::Prepared => node.lock().unwrap().stop().unwrap(),
+            // While the gateway has the first part of what is to be written.
+            Phase::Committing => {
+                let node = node.clone();
+                let is_meant = |request: &[u8]| {
+                    request.len() > 10_000 && request.windows(10).any(|name| name == b"mutateRows")
+                };
+                wire.call_at(is_meant, move || node.lock().unwrap().kill_gateway());
             }
-            points.remove(&batch.id().0);
-            if point == Point::InCommit {
-                wire.cut_after(10_000);
-            } else {
-                node.lock().unwrap().stop().unwrap();
-            }
+            Phase::PartlyCommitted => wire.cut(),
         }
     };
-    let inner = HBaseOutput::new(&wire.address, &table).unwrap().patience(Duration::from_millis(100));
-    let (retried, retries) = channel();
-    let input = MemoryInput::new(2);
-    let mut job = start(Faulty { inner, fault: Arc::new(fault) }, &input, Some(retried));
-    for id in 1..=4 {
-        input.push(id % 2, rows(id));
-        job.clock.advance(BATCH);
-        if id > 1 {
-            let error = retries.recv().unwrap();
-            assert!(error.contains(&table), "{error}");
-            let mut node = node.lock().unwrap();
-            node.stop().unwrap();
-            wire.mend();
-            node.start_again().unwrap();
-        }
-        job.completed().unwrap();
-        // What the job tried while the server was starting.
-        retries.try_iter().for_each(drop);
+    let output = HBaseOutput::new(&wire.address(), &table).unwrap().patience(Duration::from_millis(100));
+    let noticed = outputs::lost_in_each_phase(output, rows, lose, |_| {
+        node.lock().unwrap().start_again().unwrap();
+        wire.open();
+    });
+    assert_eq!(noticed.iter().map(|(phase, _)| *phase).collect::<Vec<_>>(), Phase::ALL);
+    for (phase, error) in noticed {
+        let names = format!("HBase table {table} at {}", wire.address());
+        assert!(error.contains(&names), "{phase:?}: {error}");
     }
-    job.ssc.stop(Stop::Gracefully).unwrap();
-    assert!(points.lock().unwrap().is_empty());
+    let expected = server.rows(&whole);
+    assert_eq!(expected.len(), 1_500);
     assert_eq!(server.rows(&table), expected);
-    assert_eq!(expected.len(), 1_300);
 }

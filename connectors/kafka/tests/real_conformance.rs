@@ -11,17 +11,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use support::Writer;
 use support::broker::Broker;
-use support::proxy::Proxy;
 use support::receiving::Group;
 use tidegate::core::Guarantee;
 use tidegate::testkit::receivers::{self, Origin, Sent};
 use tidegate::{DStream, Result, StreamingContext};
 use tidegate_kafka::{Params, create_stream};
 use tidegate_servers::Kafka;
+use tidegate_servers::wire::Wire;
 
 /// A broker whose clients come through a way that can be cut.
 struct Own {
-    proxy: Proxy,
+    wire: Wire,
     kafka: Kafka,
     _dir: tempfile::TempDir,
     topics: AtomicUsize,
@@ -29,15 +29,15 @@ struct Own {
 
 impl Own {
     fn start() -> Own {
-        let (dir, proxy) = (tempfile::tempdir().unwrap(), Proxy::new());
+        let (dir, wire) = (tempfile::tempdir().unwrap(), Wire::shut());
         let options = Kafka::options()
             .heap_mib(256)
             // Clients connect to the address that the broker tells them.
-            .property("advertised.listeners", &format!("PLAINTEXT://{}", proxy.address))
+            .property("advertised.listeners", &format!("PLAINTEXT://{}", wire.address()))
             // A member that could not leave is put out soon.
             .property("group.min.session.timeout.ms", "1000");
         let kafka = options.start(dir.path()).unwrap();
-        Own { proxy, kafka, _dir: dir, topics: AtomicUsize::new(0) }
+        Own { wire, kafka, _dir: dir, topics: AtomicUsize::new(0) }
     }
 }
 
@@ -53,8 +53,8 @@ struct Topic {
 
 impl Topic {
     fn new(own: &Arc<Own>) -> Topic {
-        own.proxy.open(&own.kafka.bootstrap());
-        let at = own.proxy.address.to_string();
+        own.wire.open_to(&own.kafka.bootstrap());
+        let at = own.wire.address();
         let name = format!("origin-{}", own.topics.fetch_add(1, Ordering::Relaxed));
         Broker::at(&at).create(&name, 1);
         // What is sent again after a cut is in the topic once.
@@ -89,13 +89,13 @@ impl Origin for Topic {
     }
 
     fn appear(&self) {
-        self.own.proxy.open(&self.own.kafka.bootstrap());
+        self.own.wire.open_to(&self.own.kafka.bootstrap());
         self.there.store(true, Ordering::Relaxed);
     }
 
     fn vanish(&self) {
         self.there.store(false, Ordering::Relaxed);
-        self.own.proxy.cut();
+        self.own.wire.cut();
     }
 
     /// A topic has a record once, however often the group gives it.

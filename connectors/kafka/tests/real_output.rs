@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 use support::broker::Broker;
 use support::output::*;
+use tidegate::testkit::outputs::{Epoch, batch, plan};
 use tidegate::testkit::{BATCH, MemoryInput, TestJob};
 use tidegate::{Conf, Stop};
 use tidegate_core::{BatchId, ErrorKind, JobId, Output, PartitionId, Seat};
@@ -27,7 +28,7 @@ fn sees(kafka: &Broker, topic: &str, expected: &[String]) {
 fn a_batch_is_seen_when_it_is_committed_and_remembered_with_its_plan() {
     let kafka = Broker::open();
     let topic = kafka.topic("out", 3);
-    let mut workers = Workers::start(&kafka.at, &topic, 2);
+    let mut workers = start(&kafka.at, &topic, 2);
     assert_eq!((workers.held.job.clone(), workers.held.partitions.len()), (Some(JobId::from("job-1")), 0));
     workers.prepare(&batch(1), records(0..50)).unwrap();
     assert_eq!(uncommitted(&kafka.at, &topic), 50, "all is with the broker before any output commits");
@@ -38,7 +39,7 @@ fn a_batch_is_seen_when_it_is_committed_and_remembered_with_its_plan() {
     workers.run(&idle(3), Vec::new()).unwrap();
     drop(workers);
     sees(&kafka, &topic, &values(0..60));
-    let held = Workers::start(&kafka.at, &topic, 1).held;
+    let held = start(&kafka.at, &topic, 1).held;
     assert_eq!((held.job, held.partitions), (Some(JobId::from("job-1")), all_hold(2)));
     assert_eq!(held.newest, Some(plan(2, 20, 30)), "a batch that takes nothing costs nothing");
 }
@@ -47,12 +48,12 @@ fn a_batch_is_seen_when_it_is_committed_and_remembered_with_its_plan() {
 fn a_crash_between_prepare_and_commit_leaves_nothing() {
     let kafka = Broker::open();
     let topic = kafka.topic("crash", 2);
-    let mut workers = Workers::start(&kafka.at, &topic, 2);
+    let mut workers = start(&kafka.at, &topic, 2);
     workers.run(&batch(1), records(0..10)).unwrap();
     workers.prepare(&batch(2), records(10..20)).unwrap();
     // As after a kill: nobody takes the transactions back.
     std::mem::forget(std::mem::take(&mut workers.writers));
-    let mut again = Workers::start(&kafka.at, &topic, 3);
+    let mut again = start(&kafka.at, &topic, 3);
     assert_eq!(
         (again.held.partitions.clone(), again.held.newest.clone()),
         (all_hold(1), Some(plan(1, 10, 20)))
@@ -67,12 +68,12 @@ fn a_crash_between_prepare_and_commit_leaves_nothing() {
 fn a_batch_that_some_writers_committed_is_finished_by_any_number_of_workers() {
     let kafka = Broker::open();
     let topic = kafka.topic("finished", 2);
-    let mut workers = Workers::start(&kafka.at, &topic, 3);
+    let mut workers = start(&kafka.at, &topic, 3);
     workers.run(&batch(1), records(0..100)).unwrap();
     workers.prepare(&batch(2), records(100..200)).unwrap();
     workers.writers[1].commit(&batch(2)).unwrap();
     drop(workers);
-    let mut workers = Workers::start(&kafka.at, &topic, 1);
+    let mut workers = start(&kafka.at, &topic, 1);
     assert_eq!(workers.held.newest, Some(plan(2, 20, 30)));
     assert_eq!(workers.held.partitions[&PartitionId(1)], BatchId(2));
     assert_eq!(workers.held.partitions[&PartitionId(3)], BatchId(1));
@@ -82,7 +83,7 @@ fn a_batch_that_some_writers_committed_is_finished_by_any_number_of_workers() {
     sees(&kafka, &topic, &values(0..200));
     drop(workers);
     // More workers than partitions.
-    let mut workers = Workers::start(&kafka.at, &topic, 6);
+    let mut workers = start(&kafka.at, &topic, 6);
     assert_eq!(workers.held.partitions, all_hold(2));
     workers.run(&batch(3), records(200..300)).unwrap();
     sees(&kafka, &topic, &values(0..300));
@@ -92,9 +93,9 @@ fn a_batch_that_some_writers_committed_is_finished_by_any_number_of_workers() {
 fn writers_of_an_earlier_run_can_commit_nothing() {
     let kafka = Broker::open();
     let topic = kafka.topic("fenced", 1);
-    let mut old = Workers::start(&kafka.at, &topic, 2);
+    let mut old = start(&kafka.at, &topic, 2);
     old.prepare(&batch(1), records(0..10)).unwrap();
-    let mut new = Workers::start(&kafka.at, &topic, 4);
+    let mut new = start(&kafka.at, &topic, 4);
     for writer in &mut old.writers {
         let error = writer.commit(&batch(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Reconfigure, "{error}");
@@ -103,7 +104,7 @@ fn writers_of_an_earlier_run_can_commit_nothing() {
     new.run(&batch(1), records(0..10)).unwrap();
     sees(&kafka, &topic, &values(0..10));
     // One that sends only now is told too.
-    let mut newest = Workers::start(&kafka.at, &topic, 1);
+    let mut newest = start(&kafka.at, &topic, 1);
     let error = new.prepare(&batch(2), records(10..20)).unwrap_err();
     assert!(error.to_string().contains("was taken over by another run"), "{error}");
     newest.run(&batch(2), records(10..20)).unwrap();
@@ -115,21 +116,21 @@ fn the_number_of_partitions_is_kept_for_life() {
     let kafka = Broker::open();
     let topic = kafka.topic("kept", 1);
     let output = || KafkaOutput::new([("bootstrap.servers", kafka.at.as_str())], &topic).unwrap();
-    let mut first = Workers::open(output().partitions(6), &topic, 6).unwrap();
+    let mut first = Epoch::open_as(&output().partitions(6), &context(&topic, Some("job-1")), 6).unwrap();
     first.prepare(&batch(1), records(0..60)).unwrap();
     std::mem::forget(std::mem::take(&mut first.writers));
     // Fewer are asked for: the ids of all six were taken over all the same, and none holds readers up.
-    let mut second = Workers::open(output().partitions(2), &topic, 1).unwrap();
+    let mut second = Epoch::open_as(&output().partitions(2), &context(&topic, Some("job-1")), 1).unwrap();
     second.run(&batch(1), records(0..60)).unwrap();
     sees(&kafka, &topic, &values(0..60));
-    assert_eq!(Workers::start(&kafka.at, &topic, 1).held.partitions.len(), 6);
+    assert_eq!(start(&kafka.at, &topic, 1).held.partitions.len(), 6);
 }
 
 #[test]
 fn an_output_of_another_job_is_left_alone() {
     let kafka = Broker::open();
     let topic = kafka.topic("jobs", 1);
-    let mut ours = Workers::start(&kafka.at, &topic, 1);
+    let mut ours = start(&kafka.at, &topic, 1);
     ours.prepare(&batch(1), records(0..10)).unwrap();
     let other = KafkaOutput::new([("bootstrap.servers", kafka.at.as_str())], &topic).unwrap();
     let held = other.open(&context(&topic, Some("job-2"))).unwrap();
@@ -145,7 +146,7 @@ fn an_output_of_another_job_is_left_alone() {
 fn markers_are_found_though_many_batches_came_after() {
     let kafka = Broker::open();
     let topic = kafka.topic("long", 1);
-    let mut workers = Workers::start(&kafka.at, &topic, 4);
+    let mut workers = start(&kafka.at, &topic, 4);
     workers.run(&batch(1), records(0..40)).unwrap();
     // Partition 3 is stuck at batch 1 while its neighbours go on, as no engine would let it.
     for id in 2..60 {
@@ -155,7 +156,7 @@ fn markers_are_found_though_many_batches_came_after() {
         }
     }
     drop(workers);
-    let held = Workers::start(&kafka.at, &topic, 1).held;
+    let held = start(&kafka.at, &topic, 1).held;
     assert_eq!(held.newest, Some(plan(59, 590, 600)));
     assert_eq!(held.partitions[&PartitionId(3)], BatchId(1));
 }
@@ -164,7 +165,7 @@ fn markers_are_found_though_many_batches_came_after() {
 fn records_of_a_key_keep_their_order_and_carry_all_that_was_set() {
     let kafka = Broker::open();
     let (topic, other) = (kafka.topic("order", 3), kafka.topic("order-other", 2));
-    let mut workers = Workers::start(&kafka.at, &topic, 2);
+    let mut workers = start(&kafka.at, &topic, 2);
     let mut rows: Vec<_> = (0..3000).map(|n| record(&format!("k{}", n % 7), &format!("{n:05}"))).collect();
     rows.push(ProducerRecord::to(&other).key("gone").header("h", "1").partition(1).timestamp_ms(77));
     workers.run(&batch(1), rows).unwrap();
@@ -182,7 +183,7 @@ fn records_of_a_key_keep_their_order_and_carry_all_that_was_set() {
 fn a_record_that_kafka_refuses_fails_when_it_is_prepared() {
     let kafka = Broker::open();
     let topic = kafka.topic("refused", 1);
-    let mut workers = Workers::start(&kafka.at, &topic, 2);
+    let mut workers = start(&kafka.at, &topic, 2);
     let long = record("the key of a record that is far too long for its topic", &"x".repeat(2_000_000));
     let mut rows = records(0..10);
     rows.push(long);
@@ -194,7 +195,7 @@ fn a_record_that_kafka_refuses_fails_when_it_is_prepared() {
     assert!(text.contains("max.message.bytes of the topic"), "{text}");
     workers.writers.iter_mut().for_each(|writer| writer.abort());
     drop(workers);
-    let mut workers = Workers::start(&kafka.at, &topic, 2);
+    let mut workers = start(&kafka.at, &topic, 2);
     assert_eq!(committed(&kafka.at, &topic), [""; 0]);
     let missing = ProducerRecord::to(format!("{topic}-none")).key("k").value("v").partition(7);
     let started = Instant::now();
@@ -239,11 +240,11 @@ fn at_least_once_is_seen_by_everybody_after_the_commit_alone() {
     let topic = kafka.topic("plain", 2);
     let output =
         || KafkaOutput::new([("bootstrap.servers", kafka.at.as_str())], &topic).unwrap().at_least_once();
-    let mut workers = Workers::open(output(), &topic, 2).unwrap();
+    let mut workers = Epoch::open_as(&output(), &context(&topic, Some("job-1")), 2).unwrap();
     assert_eq!(workers.held.job, None);
     workers.prepare(&batch(1), records(0..10)).unwrap();
     assert_eq!(uncommitted(&kafka.at, &topic), 0);
-    workers.writers[0].abort();
+    workers.writers.iter_mut().for_each(|writer| writer.abort());
     workers.run(&batch(1), records(0..10)).unwrap();
     assert_eq!(uncommitted(&kafka.at, &topic), 10);
     workers.run(&batch(1), records(0..10)).unwrap();

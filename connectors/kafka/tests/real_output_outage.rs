@@ -9,8 +9,9 @@ use std::time::Instant;
 use support::PATIENCE;
 use support::output::*;
 use tempfile::TempDir;
+use tidegate::testkit::outputs::{Epoch, batch, plan};
 use tidegate_core::{ErrorKind, Output};
-use tidegate_kafka::KafkaOutput;
+use tidegate_kafka::{KafkaOutput, ProducerRecord};
 use tidegate_servers::load::create_topic;
 use tidegate_servers::{Kafka, java_read_committed};
 
@@ -26,11 +27,11 @@ fn broker() -> (TempDir, Kafka) {
 }
 
 /// Opens the output when the broker answers again, as epoch follows epoch.
-fn open_when_back(kafka: &Kafka, workers: usize) -> Workers {
+fn open_when_back(kafka: &Kafka, workers: usize) -> Epoch<ProducerRecord> {
     let started = Instant::now();
     loop {
         let output = KafkaOutput::new([("bootstrap.servers", kafka.bootstrap())], "out").unwrap();
-        match Workers::open(output, "out", workers) {
+        match Epoch::open(&output, workers) {
             Ok(workers) => return workers,
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
@@ -48,7 +49,7 @@ fn sees(kafka: &Kafka, expected: &[String]) {
 #[test]
 fn a_broker_that_restarts_between_prepare_and_commit_loses_nothing() {
     let (_directory, mut kafka) = broker();
-    let mut workers = Workers::start(&kafka.bootstrap(), "out", 2);
+    let mut workers = start(&kafka.bootstrap(), "out", 2);
     workers.run(&batch(1), records(0..10)).unwrap();
     workers.prepare(&batch(2), records(10..20)).unwrap();
     kafka.restart().unwrap();
@@ -65,7 +66,7 @@ fn a_broker_that_restarts_between_prepare_and_commit_loses_nothing() {
 #[test]
 fn a_commit_that_finds_no_broker_is_asked_again_when_it_is_back() {
     let (_directory, mut kafka) = broker();
-    let mut workers = Workers::start(&kafka.bootstrap(), "out", 2);
+    let mut workers = start(&kafka.bootstrap(), "out", 2);
     workers.run(&batch(1), records(0..10)).unwrap();
     workers.prepare(&batch(2), records(10..20)).unwrap();
     // One writer has committed, the other can't.
@@ -90,7 +91,7 @@ fn a_commit_that_finds_no_broker_is_asked_again_when_it_is_back() {
 #[test]
 fn a_commit_under_which_the_broker_dies_is_there_once() {
     let (_directory, mut kafka) = broker();
-    let mut workers = Workers::start(&kafka.bootstrap(), "out", 1);
+    let mut workers = start(&kafka.bootstrap(), "out", 1);
     for id in 1..6 {
         workers.prepare(&batch(id), records(id as u32 * 10..id as u32 * 10 + 10)).unwrap();
         let committed = std::thread::scope(|scope| {
@@ -119,11 +120,11 @@ fn a_commit_under_which_the_broker_dies_is_there_once() {
 fn java_s_consumer_sees_each_committed_record_once() {
     let (_directory, kafka) = broker();
     let at = kafka.bootstrap();
-    let mut workers = Workers::start(&at, "out", 2);
+    let mut workers = start(&at, "out", 2);
     workers.run(&batch(1), records(0..20)).unwrap();
     workers.prepare(&batch(2), records(20..30)).unwrap();
     std::mem::forget(std::mem::take(&mut workers.writers));
-    let mut workers = Workers::start(&at, "out", 1);
+    let mut workers = start(&at, "out", 1);
     workers.run(&batch(2), records(20..40)).unwrap();
     sees(&kafka, &values(0..40));
     workers.prepare(&batch(3), records(40..50)).unwrap();
@@ -145,7 +146,7 @@ fn a_batch_that_outlasts_its_transaction_is_run_again() {
             [("bootstrap.servers", kafka.bootstrap()), ("transaction.timeout.ms", "5000".to_owned())];
         KafkaOutput::new(settings, "out").unwrap()
     };
-    let mut workers = Workers::open(output(), "out", 1).unwrap();
+    let mut workers = Epoch::open(&output(), 1).unwrap();
     let began = Instant::now();
     workers.prepare(&batch(1), records(0..10)).unwrap();
     wait_until("the broker ends the transaction", || last_stable_is_end(&kafka.bootstrap()));
@@ -154,7 +155,7 @@ fn a_batch_that_outlasts_its_transaction_is_run_again() {
     assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
     assert!(error.to_string().contains("took longer than transaction.timeout.ms=5000"), "{error}");
     drop(workers);
-    let mut workers = Workers::open(output(), "out", 1).unwrap();
+    let mut workers = Epoch::open(&output(), 1).unwrap();
     assert_eq!(workers.held.newest, None);
     workers.run(&batch(1), records(0..10)).unwrap();
     sees(&kafka, &values(0..10));

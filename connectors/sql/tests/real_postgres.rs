@@ -6,7 +6,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::time::Duration;
-use support::server::{Schema, Workers, many};
+use support::server::{Schema, many};
 use support::*;
 use tidegate_core::{BatchId, ErrorKind, JobId, Output, PartitionId, Result, Seat, Writer};
 use tidegate_sql::{PostgresOutput, Table, postgres_offsets};
@@ -14,7 +14,7 @@ use tidegate_sql::{PostgresOutput, Table, postgres_offsets};
 #[test]
 fn a_batch_is_seen_when_it_is_committed_with_its_plan_beside_it() {
     let mut schema = Schema::new("seen");
-    let mut workers = Workers::start(schema.counts(), 2);
+    let mut workers = Epoch::open(&schema.counts(), 2).unwrap();
     assert_eq!((workers.held.job.clone(), workers.held.partitions.len()), (Some(JobId::from("job-1")), 0));
     let rows = || vec![count("the", 2), count("tide", 1), count("the", 3)];
     workers.prepare(&batch(1), rows()).unwrap();
@@ -37,7 +37,7 @@ fn a_batch_is_seen_when_it_is_committed_with_its_plan_beside_it() {
 #[test]
 fn a_batch_that_some_writers_committed_is_finished_by_any_number_of_workers() {
     let mut schema = Schema::new("finished");
-    let mut workers = Workers::start(schema.counts(), 3);
+    let mut workers = Epoch::open(&schema.counts(), 3).unwrap();
     workers.run(&batch(1), many(100)).unwrap();
     workers.prepare(&batch(2), many(100)).unwrap();
     workers.writers[1].commit(&batch(2)).unwrap();
@@ -45,7 +45,7 @@ fn a_batch_that_some_writers_committed_is_finished_by_any_number_of_workers() {
     let error = refusal(postgres_offsets(&schema.url, "out")).to_string();
     assert!(error.contains("batch 2 is in 1 of the 4 partitions of output out"), "{error}");
 
-    let mut workers = Workers::start(schema.counts(), 1);
+    let mut workers = Epoch::open(&schema.counts(), 1).unwrap();
     assert_eq!(workers.held.newest, Some(plan(2, 20, 30)));
     let held: Vec<u64> = workers.held.partitions.values().map(|batch| batch.0).collect();
     assert_eq!(held, [1, 2, 1, 1]);
@@ -57,7 +57,7 @@ fn a_batch_that_some_writers_committed_is_finished_by_any_number_of_workers() {
 #[test]
 fn rows_of_many_chunks_are_one_transaction() {
     let mut schema = Schema::new("chunks");
-    let mut workers = Workers::start(schema.counts().partitions(1), 1);
+    let mut workers = Epoch::open(&schema.counts().partitions(1), 1).unwrap();
     let mut rows = many(12_000);
     rows.extend(many(12_000));
     workers.run(&batch(1), rows).unwrap();
@@ -69,7 +69,7 @@ fn insert_appends_values_of_all_types() {
     type Event = (Option<&'static str>, Option<f64>, bool, Vec<u8>, u32, i32, Option<i64>);
     let mut schema = Schema::new("types");
     let columns = ["page", "seconds", "new", "raw", "size", "small", "big"];
-    let mut events = Workers::start(schema.output(Table::insert("types.Events", columns)), 1);
+    let mut events = Epoch::open(&schema.output(Table::insert("types.Events", columns)), 1).unwrap();
     let row: Event = (None, Some(1.5), true, vec![1, 255], u32::MAX, -1, None);
     events.run(&batch(1), vec![row.clone(), row]).unwrap();
     let seen = schema.query("SELECT e::text FROM \"Events\" e");
@@ -79,7 +79,8 @@ fn insert_appends_values_of_all_types() {
 #[test]
 fn an_upsert_takes_the_newer_row() {
     let mut schema = Schema::new("upsert");
-    let mut workers = Workers::start(schema.output(Table::upsert("word_counts", ["word"], ["count"])), 2);
+    let mut workers =
+        Epoch::open(&schema.output(Table::upsert("word_counts", ["word"], ["count"])), 2).unwrap();
     workers.run(&batch(1), many(3)).unwrap();
     workers.run(&batch(2), vec![count("w00001", 9)]).unwrap();
     assert_eq!(schema.words(), ["w00000 0", "w00001 9", "w00002 2"]);
@@ -95,7 +96,7 @@ fn an_upsert_takes_the_newer_row() {
 #[test]
 fn an_idle_batch_makes_no_round_trip() {
     let mut schema = Schema::new("idle");
-    let mut workers = Workers::start(schema.counts(), 1);
+    let mut workers = Epoch::open(&schema.counts(), 1).unwrap();
     workers.run(&batch(1), many(3)).unwrap();
     schema.run("ALTER TABLE tidegate_batches RENAME TO away");
     workers.run(&idle(2), vec![]).unwrap();
@@ -107,9 +108,9 @@ fn an_idle_batch_makes_no_round_trip() {
 #[test]
 fn the_writer_of_an_earlier_epoch_can_not_commit() {
     let mut schema = Schema::new("fence");
-    let mut zombie = Workers::start(schema.counts(), 1);
+    let mut zombie = Epoch::open(&schema.counts(), 1).unwrap();
     zombie.run(&batch(1), many(3)).unwrap();
-    let mut new = Workers::start(schema.counts(), 1);
+    let mut new = Epoch::open(&schema.counts(), 1).unwrap();
     let error = refusal(zombie.run(&batch(2), many(3)));
     assert_eq!(error.kind(), ErrorKind::Reconfigure);
     assert_eq!(
@@ -126,7 +127,7 @@ fn the_writer_of_an_earlier_epoch_can_not_commit() {
 #[test]
 fn a_takeover_waits_for_what_is_prepared_and_not_for_ever() {
     let mut schema = Schema::new("takeover");
-    let mut old = Workers::start(schema.counts(), 1);
+    let mut old = Epoch::open(&schema.counts(), 1).unwrap();
     old.prepare(&batch(1), many(3)).unwrap();
     let error = refusal(open::<Count>(&schema.counts()));
     assert_eq!(error.kind(), ErrorKind::Retry);
@@ -148,7 +149,7 @@ fn a_takeover_waits_for_what_is_prepared_and_not_for_ever() {
 #[test]
 fn an_output_of_another_job_is_named_and_left_alone() {
     let mut schema = Schema::new("jobs");
-    let mut mine = Workers::start(schema.counts(), 1);
+    let mut mine = Epoch::open(&schema.counts(), 1).unwrap();
     let theirs = Output::<Count>::open(&schema.counts(), &context("out", Some("job-2"))).unwrap();
     assert_eq!(theirs.job, Some("job-1".into()));
     mine.run(&batch(1), many(1)).unwrap();
@@ -173,7 +174,8 @@ fn a_server_that_goes_away_is_tried_again() {
     schema.url.push_str("&application_name=tidegate-away");
     let end = "SELECT count(pg_terminate_backend(pid, 5000))::text FROM pg_stat_activity \
                WHERE application_name = 'tidegate-away'";
-    let mut workers = Workers::start(schema.counts(), 1);
+    let output = schema.counts();
+    let mut workers = Epoch::open(&output, 1).unwrap();
     workers.run(&batch(1), many(3)).unwrap();
     // Between two batches nothing is lost, and the writer finds another connection.
     schema.query(end);
@@ -183,9 +185,8 @@ fn a_server_that_goes_away_is_tried_again() {
     schema.query(end);
     let error = refusal(workers.writers[0].commit(&batch(3)));
     assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
-    let output = workers.output;
-    drop(workers.writers);
-    let mut workers = Workers::start(output, 1);
+    drop(workers);
+    let mut workers = Epoch::open(&output, 1).unwrap();
     assert_eq!(workers.held.newest, Some(plan(2, 20, 30)));
     workers.run(&batch(3), many(3)).unwrap();
     assert_eq!(schema.words(), ["w00000 0", "w00001 3", "w00002 6"]);
@@ -330,7 +331,7 @@ fn a_table_of_another_shape_is_refused_with_all_its_flaws() {
          CREATE UNIQUE INDEX ON word_counts (word) INCLUDE (count); \
          INSERT INTO word_counts (word, count) VALUES ('w00001', NULL)",
     );
-    let mut workers = Workers::start(schema.counts(), 2);
+    let mut workers = Epoch::open(&schema.counts(), 2).unwrap();
     workers.run(&batch(1), many(2)).unwrap();
     assert_eq!(schema.words(), ["w00000 0", "w00001 1"]);
 }
@@ -339,7 +340,7 @@ fn a_table_of_another_shape_is_refused_with_all_its_flaws() {
 fn a_row_the_table_refuses_is_told_without_all_of_its_data() {
     let mut schema = Schema::new("refused");
     schema.run("CREATE TABLE word_counts (word TEXT PRIMARY KEY, count BIGINT CHECK (count < 10))");
-    let mut workers = Workers::start(schema.counts(), 1);
+    let mut workers = Epoch::open(&schema.counts(), 1).unwrap();
     let error = refusal(workers.run(&batch(7), vec![count("fine", 1), count(&"much".repeat(50), 10)]));
     assert_eq!(error.kind(), ErrorKind::Reconfigure);
     let text = error.to_string();
@@ -353,11 +354,11 @@ fn a_row_the_table_refuses_is_told_without_all_of_its_data() {
 #[test]
 fn a_sum_that_runs_over_is_refused() {
     let mut schema = Schema::new("overflow");
-    let mut workers = Workers::start(schema.counts(), 1);
+    let mut workers = Epoch::open(&schema.counts(), 1).unwrap();
     let error = refusal(workers.run(&batch(1), vec![count("a", i64::MAX), count("a", 1)]));
     assert_eq!(error.kind(), ErrorKind::Reconfigure);
     assert!(error.to_string().contains("bigint out of range (SQLSTATE 22003)"), "{error}");
-    let mut workers = Workers::start(schema.counts(), 1);
+    let mut workers = Epoch::open(&schema.counts(), 1).unwrap();
     workers.run(&batch(1), vec![count("a", i64::MAX)]).unwrap();
     let error = refusal(workers.run(&batch(2), vec![count("a", 1)]));
     assert!(error.to_string().contains("bigint out of range (SQLSTATE 22003)"), "{error}");
@@ -367,7 +368,7 @@ fn a_sum_that_runs_over_is_refused() {
 #[test]
 fn text_with_a_nul_byte_is_refused_by_name() {
     let schema = Schema::new("nul");
-    let mut workers = Workers::start(schema.output(Table::upsert("t", ["word"], ["note"])), 1);
+    let mut workers = Epoch::open(&schema.output(Table::upsert("t", ["word"], ["note"])), 1).unwrap();
     let rows = vec![("a".to_owned(), "x\0y".to_owned())];
     let error = refusal(workers.run(&batch(5), rows));
     assert_eq!(error.kind(), ErrorKind::Reconfigure);

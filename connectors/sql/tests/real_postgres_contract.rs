@@ -6,7 +6,7 @@ mod support;
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};
-use support::server::{Schema, Workers, many};
+use support::server::{Schema, many};
 use support::*;
 use tidegate::testkit::outputs::{self, Subject};
 use tidegate_core::{ErrorKind, Result};
@@ -122,7 +122,7 @@ fn a_change_puts_a_row_or_takes_it_out() {
     let table = || Table::upsert("rows", ["f0", "f1"], ["stored"]);
     schema.run("CREATE TABLE rows (f1 INTEGER, f0 TEXT, stored BIGINT UNIQUE, PRIMARY KEY (f0, f1))");
     let row = |word: &str, number: i32, value: i64| (word.to_owned(), number, Some(value));
-    let mut workers = Workers::start(schema.output(table()).partitions(1), 1);
+    let mut workers = Epoch::open(&schema.output(table()).partitions(1), 1).unwrap();
     let rows = vec![row("a", 1, 10), row("a", 2, 20), row("b", 1, 30)].into_iter().map(Change::Put).collect();
     workers.run(&batch(1), rows).unwrap();
     // One that is there, one that is not, and one that takes over the number of the first.
@@ -150,7 +150,8 @@ fn a_change_puts_a_row_or_takes_it_out() {
 fn many_deletes_are_many_chunks_of_one_transaction() {
     let mut schema = Schema::new("many_deletes");
     let mut workers =
-        Workers::start(schema.output(Table::upsert("word_counts", ["word"], ["count"])).partitions(1), 1);
+        Epoch::open(&schema.output(Table::upsert("word_counts", ["word"], ["count"])).partitions(1), 1)
+            .unwrap();
     workers.run(&batch(1), many(11_000).into_iter().map(Change::Put).collect()).unwrap();
     workers.prepare(&batch(2), many(10_999).into_iter().map(Change::Delete).collect()).unwrap();
     assert_eq!(schema.words().len(), 11_000);
@@ -193,7 +194,7 @@ fn full_chunks_of_an_insert_come_by_copy_and_the_rest_as_arrays() {
     schema.run("CREATE TABLE events (id BIGINT GENERATED ALWAYS AS IDENTITY, raw BYTEA, number INTEGER, word VARCHAR(20), \
          half DOUBLE PRECISION, even BOOLEAN)");
     schema.run(WATCH);
-    let mut workers = Workers::start(schema.output(events_table()).partitions(1), 1);
+    let mut workers = Epoch::open(&schema.output(events_table()).partitions(1), 1).unwrap();
     workers.prepare(&batch(1), events(12_000)).unwrap();
     assert_eq!(schema.query("SELECT word FROM events"), [""; 0]);
     workers.writers[0].commit(&batch(1)).unwrap();
@@ -208,7 +209,7 @@ fn columns_that_a_copy_can_not_fill_take_arrays() {
         "CREATE TABLE events (raw BYTEA, number NUMERIC, word TEXT, half DOUBLE PRECISION, even BOOLEAN)",
     );
     schema.run(WATCH);
-    let mut workers = Workers::start(schema.output(events_table()).partitions(1), 1);
+    let mut workers = Epoch::open(&schema.output(events_table()).partitions(1), 1).unwrap();
     workers.run(&batch(1), events(6_000)).unwrap();
     assert_eq!(schema.query(SUMS), ["6000 17997000 6000000 4000 3000 6000"]);
     assert_eq!(schema.query("SELECT text FROM statements"), ["INSERT", "INSERT"]);
@@ -219,12 +220,13 @@ fn a_row_that_a_copy_refuses_is_told_and_takes_its_batch_with_it() {
     let mut schema = Schema::new("copy_refused");
     schema.run("CREATE TABLE events (raw BYTEA, number INTEGER CHECK (number <> 4321), word TEXT, half DOUBLE PRECISION, \
          even BOOLEAN)");
-    let mut workers = Workers::start(schema.output(events_table()).partitions(1), 1);
+    let output = schema.output(events_table()).partitions(1);
+    let mut workers = Epoch::open(&output, 1).unwrap();
     let error = refusal(workers.run(&batch(1), events(12_000)));
     assert_eq!(error.kind(), ErrorKind::Reconfigure);
     let refused = "violates check constraint \"events_number_check\" (SQLSTATE 23514): Failing row contains (\\x00ff, 4321, é4321";
     assert!(error.to_string().contains(refused), "{error}");
-    let mut workers = Workers::start(workers.output, 1);
+    let mut workers = Epoch::open(&output, 1).unwrap();
     workers.run(&batch(1), events(4_321)).unwrap();
     assert_eq!(schema.query("SELECT count(*)::text FROM events"), ["4321"]);
 }
@@ -317,7 +319,7 @@ fn rights_that_are_lacking_are_named_with_the_statement_that_gives_them() {
     );
     // Just what was named is enough.
     schema.run("ALTER TABLE word_counts DISABLE ROW LEVEL SECURITY");
-    let mut workers = Workers::start(counts(&schema), 2);
+    let mut workers = Epoch::open(&counts(&schema), 2).unwrap();
     workers.run(&batch(1), many(3).into_iter().map(Change::Put).collect()).unwrap();
     workers.run(&batch(2), many(2).into_iter().map(Change::Delete).collect()).unwrap();
     assert_eq!(schema.words(), ["w00002 2"]);

@@ -5,12 +5,43 @@
 mod support;
 
 use std::path::Path;
-use support::proxy::{Cut, Proxy};
-use support::server::Schema;
+use support::server::{ANSWER, Schema, asks};
 use support::*;
 use tidegate::testkit::{MemoryInput, MemoryOutput, TestJob};
 use tidegate::{Conf, ErrorKind, Stop, StreamingContext};
+use tidegate_servers::wire::{Lost, Wire};
 use tidegate_sql::{SaveToSql, Table};
+
+/// How the server is lost.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    /// A connection is cut, and so many are refused afterwards, as by a server that starts again. If any is, all that are open are cut.
+    Cut(Lost, usize),
+    /// The server ends the sessions itself, and says so, as when it is shut down.
+    SaysSo,
+}
+
+/// By which the sessions that come by the wire are known to the server.
+const SESSIONS: &str = "tidegate-cut";
+
+/// Loses the server once, at the next statement that begins with `at`.
+fn lose(wire: &Wire, schema: &Schema, at: &'static str, loss: Loss) {
+    match loss {
+        Loss::Cut(lost, refused) => wire.cut_at(asks(at), lost, refused),
+        Loss::SaysSo => {
+            let url = schema.url.clone();
+            wire.call_at(asks(at), move || end_sessions(&url));
+        }
+    }
+}
+
+/// Has the server end all sessions that come by the wire, and waits until they are gone.
+fn end_sessions(url: &str) {
+    let mut client = postgres::Client::connect(url, postgres::NoTls).unwrap();
+    let end =
+        "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name = $1";
+    client.execute(end, &[&SESSIONS]).unwrap();
+}
 
 /// Words of three batches, on which all partitions of the output have their part.
 fn words(batch: u64) -> Vec<String> {
@@ -24,9 +55,10 @@ fn expected() -> Vec<String> {
     counts.into_iter().map(|(word, count)| format!("{word} {count}")).collect()
 }
 
-/// Runs three batches, the second with `cut`; gives whether a batch was run again.
-fn run(schema: &mut Schema, table: &str, journal: Option<&Path>, cut: Option<Cut>) -> bool {
-    let (proxy, url) = Proxy::before(&schema.url);
+/// Runs three batches, in the second of which the server is lost; gives whether a batch was run again.
+fn run(schema: &Schema, table: &str, journal: Option<&Path>, lost: Option<(&'static str, Loss)>) -> bool {
+    let (wire, url) = schema.wire();
+    let url = format!("{url}&application_name={SESSIONS}");
     let (input, other) = (MemoryInput::new(2), MemoryOutput::new());
     let build = |ssc: &StreamingContext| {
         let words = ssc.input_stream("words", input.clone())?.map(|word: String| (word, 1i64));
@@ -37,7 +69,7 @@ fn run(schema: &mut Schema, table: &str, journal: Option<&Path>, cut: Option<Cut
     let mut rerun = false;
     for batch in 1..=3 {
         if batch == 2 {
-            cut.iter().for_each(|cut| proxy.cut(cut.clone()));
+            lost.into_iter().for_each(|(at, loss)| lose(&wire, schema, at, loss));
         }
         for (place, word) in words(batch).into_iter().enumerate() {
             input.push(place % 2, [word]);
@@ -45,7 +77,7 @@ fn run(schema: &mut Schema, table: &str, journal: Option<&Path>, cut: Option<Cut
         rerun |= job.next_batch().unwrap().rerun;
     }
     job.ssc.stop(Stop::Gracefully).unwrap();
-    assert!(proxy.is_done(), "the cut was not made");
+    assert!(wire.is_open(), "the server was not lost");
     assert_eq!(other.rows().len(), 600);
     rerun
 }
@@ -53,29 +85,27 @@ fn run(schema: &mut Schema, table: &str, journal: Option<&Path>, cut: Option<Cut
 #[test]
 fn a_server_that_is_lost_at_any_step_has_each_batch_once() {
     let mut schema = Schema::new("cuts");
-    assert!(!run(&mut schema, "whole", None, None));
+    assert!(!run(&schema, "whole", None, None));
     assert_eq!(schema.query("SELECT word || ' ' || count FROM whole ORDER BY word"), expected());
     // Before the rows, when they are prepared, between that and the commit, and in the commit.
     let at = ["BEGIN", "SET CONSTRAINTS", "COMMIT"];
-    let cases = at.iter().flat_map(|at| {
-        let lost = [false, true].map(|passed_on| [0, 3].map(|refused| (passed_on, refused)));
-        let lost = lost.into_iter().flatten();
-        let lost = lost.map(|(passed_on, refused)| Cut { at, passed_on, refused, says_so: false });
-        lost.chain([Cut { at, passed_on: false, refused: 0, says_so: true }])
-    });
-    for (number, cut) in cases.enumerate() {
+    let cuts =
+        [Lost::Request, ANSWER].into_iter().flat_map(|lost| [0, 3].map(|refused| Loss::Cut(lost, refused)));
+    let losses: Vec<Loss> = cuts.chain([Loss::SaysSo]).collect();
+    let cases = at.iter().flat_map(|at| losses.iter().map(move |loss| (*at, *loss)));
+    for (number, (at, loss)) in cases.enumerate() {
         for durable in [false, true] {
-            let case = format!("{cut:?}, with a journal: {durable}");
+            let case = format!("{loss:?} at {at}, with a journal: {durable}");
             let table = format!("words_{number}_{durable}");
             let directory = tempfile::tempdir().unwrap();
-            let rerun = run(&mut schema, &table, durable.then(|| directory.path()), Some(cut.clone()));
+            let rerun = run(&schema, &table, durable.then(|| directory.path()), Some((at, loss)));
             let found = schema.query(&format!("SELECT word || ' ' || count FROM {table} ORDER BY word"));
             assert_eq!(found, expected(), "{case}");
-            if cut.at != "BEGIN" || cut.refused > 0 {
-                assert!(rerun, "{case}");
-            } else if !cut.says_so {
-                // Before the first row another connection will do; where all sessions end, the other worker may have written.
-                assert!(!rerun, "{case}");
+            // Before the first row another connection will do; where all sessions end, the other worker may have written.
+            match (at, loss) {
+                ("BEGIN", Loss::Cut(_, 0)) => assert!(!rerun, "{case}"),
+                ("BEGIN", Loss::SaysSo) => {}
+                _ => assert!(rerun, "{case}"),
             }
         }
     }

@@ -35,10 +35,24 @@ impl Daemons {
         limit: Duration,
         ready: impl FnMut() -> bool,
     ) -> Result<Daemons, ServerError> {
-        let start = |daemon: Daemon| Process::spawn(daemon.name, daemon.command, &daemon.log);
-        let mut daemons = Daemons { processes: daemons.into_iter().map(start).collect::<Result<_, _>>()? };
-        daemons.wait_ready(limit, ready)?;
-        Ok(daemons)
+        Daemons::default().complete(daemons, limit, ready)
+    }
+
+    /// As [`Daemons::start`], of the `daemons` after the last that is there: those before it are left alone.
+    pub(crate) fn complete(
+        mut self,
+        daemons: Vec<Daemon>,
+        limit: Duration,
+        ready: impl FnMut() -> bool,
+    ) -> Result<Daemons, ServerError> {
+        let gone = self.processes.iter_mut().position(|process| !process.is_running());
+        let there = gone.unwrap_or(self.processes.len());
+        self.processes.truncate(there);
+        for daemon in daemons.into_iter().skip(there) {
+            self.processes.push(Process::spawn(daemon.name, daemon.command, &daemon.log)?);
+        }
+        self.wait_ready(limit, ready)?;
+        Ok(self)
     }
 
     fn wait_ready(&mut self, limit: Duration, mut ready: impl FnMut() -> bool) -> Result<(), ServerError> {
@@ -67,6 +81,13 @@ impl Daemons {
             process.stop(Signal::TERM, STOP_LIMIT)?;
         }
         Ok(())
+    }
+
+    /// Ends the one that was started last as a crash would (SIGKILL).
+    pub(crate) fn kill_last(&mut self) {
+        if let Some(last) = self.processes.last_mut() {
+            last.kill();
+        }
     }
 
     /// Ends all of them as a crash would (SIGKILL).

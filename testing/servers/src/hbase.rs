@@ -9,12 +9,12 @@ use crate::hdfs::{LOGGING, xml};
 use crate::needs::Need;
 use crate::ports::Port;
 use crate::{ServerError, fetch};
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use std::{fs, mem};
 
 /// Generous: a start takes 20 s on an idle machine, and tests may run on a busy one.
 const READY_LIMIT: Duration = Duration::from_secs(240);
@@ -83,7 +83,13 @@ impl Hbase {
         self.daemons.kill();
     }
 
-    /// Starts both after [`Hbase::stop`] or [`Hbase::kill`]: same ports, same data. Running ones are left alone.
+    /// Ends the gateway alone as a crash would (SIGKILL). What it acknowledged is with the master, and survives.
+    pub fn kill_gateway(&mut self) {
+        self.daemons.kill_last();
+    }
+
+    /// Starts both after [`Hbase::stop`] or [`Hbase::kill`], the gateway after [`Hbase::kill_gateway`]: same ports, same data. Running
+    /// ones are left alone.
     pub fn start_again(&mut self) -> Result<(), ServerError> {
         if self.is_running() {
             return Ok(());
@@ -96,7 +102,8 @@ impl Hbase {
             Daemon { name: "HBase's gateway", command: gateway, log: self.dir.join("thrift.log") },
         ];
         let port = self.thrift.number();
-        self.daemons = Daemons::start(daemons, READY_LIMIT, || lists_tables(port))?;
+        let running = mem::take(&mut self.daemons);
+        self.daemons = running.complete(daemons, READY_LIMIT, || lists_tables(port))?;
         Ok(())
     }
 

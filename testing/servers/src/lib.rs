@@ -27,6 +27,7 @@ mod postgres;
 mod process;
 mod s3;
 mod shared;
+pub mod wire;
 
 pub use alluxio::Alluxio;
 pub use elasticsearch::Elasticsearch;

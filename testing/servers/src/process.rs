@@ -117,6 +117,13 @@ impl Process {
         }
     }
 
+    /// Ends the server as a crash would (SIGKILL), and what it started when this is dropped.
+    pub(crate) fn kill(&mut self) {
+        // Failures are left alone: it is gone already, which is what is wanted.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+
     fn failed(&self, what: String) -> ServerError {
         ServerError::server(what, &self.log)
     }

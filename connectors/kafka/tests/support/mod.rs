@@ -3,7 +3,6 @@
 
 pub(crate) mod broker;
 pub(crate) mod output;
-pub(crate) mod proxy;
 pub(crate) mod receiving;
 
 use rdkafka::ClientConfig;

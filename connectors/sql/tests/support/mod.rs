@@ -1,33 +1,20 @@
-//! Batches and an engine of a few lines, for the tests of both databases.
-#![allow(dead_code, reason = "no test uses all of it")]
+//! Batches and steps of one writer, for the tests of both databases.
+#![allow(dead_code, unused_imports, reason = "no test uses all of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
-#[cfg(feature = "postgres")]
-pub(crate) mod proxy;
 #[cfg(feature = "postgres")]
 pub(crate) mod server;
 
 use std::sync::Arc;
+pub(crate) use tidegate::testkit::outputs::{Epoch, batch, plan};
 use tidegate_core::{
-    Batch, BatchId, BatchPlan, BatchTime, Error, Held, Output, OutputContext, PartitionId, Placement, Result,
-    Seat, SourcePlan, SourceRange, Writer,
+    Batch, Error, Held, Output, OutputContext, PartitionId, Placement, Result, Seat, Writer,
 };
 
 pub(crate) type Count = (String, i64);
 
 pub(crate) fn count(word: &str, count: i64) -> Count {
     (word.to_owned(), count)
-}
-
-pub(crate) fn plan(id: u64, from: u64, until: u64) -> BatchPlan {
-    let ranges = vec![SourceRange::new("lines-0", from, until)];
-    let sources = vec![SourcePlan { stream: "lines".into(), ranges }];
-    BatchPlan { id: BatchId(id), time: BatchTime(id * 1000), zero: BatchTime(0), sources }
-}
-
-/// A batch that takes ten records.
-pub(crate) fn batch(id: u64) -> Batch {
-    Batch::new(Arc::new(plan(id, id * 10, id * 10 + 10)))
 }
 
 /// A batch that takes none.

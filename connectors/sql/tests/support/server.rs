@@ -1,10 +1,11 @@
-//! A schema of a test's own on the PostgreSQL server, and the workers of an epoch.
+//! A schema of a test's own on a PostgreSQL server, a way to it that can be cut at a statement.
 
 use super::*;
 use postgres::{Client, NoTls};
-use std::collections::BTreeMap;
 use std::time::Duration;
-use tidegate_sql::{PostgresOutput, SqlRow, Table};
+use tidegate_servers::POSTGRES_ENV;
+use tidegate_servers::wire::{Lost, Wire};
+use tidegate_sql::{PostgresOutput, Table};
 
 /// A schema on the server, which the URL makes the first of the search path.
 pub(crate) struct Schema {
@@ -13,15 +14,33 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
+    /// On the server that `cargo xtask test` hands out.
     pub(crate) fn new(name: &str) -> Schema {
-        let server = std::env::var("TIDEGATE_TEST_POSTGRES").unwrap_or_else(|_| {
-            panic!("TIDEGATE_TEST_POSTGRES names no server: run these tests by `cargo xtask test`, which starts one")
-        });
+        Schema::on(
+            &std::env::var(POSTGRES_ENV).unwrap_or_else(|_| {
+                panic!(
+                    "{POSTGRES_ENV} names no server: run these tests by `cargo xtask test`, which starts one"
+                )
+            }),
+            name,
+        )
+    }
+
+    pub(crate) fn on(server: &str, name: &str) -> Schema {
         let mark = if server.contains('?') { '&' } else { '?' };
         let url = format!("{server}{mark}options=-csearch_path%3D{name}");
         let mut client = Client::connect(&url, NoTls).unwrap();
         client.batch_execute(&format!("DROP SCHEMA IF EXISTS {name} CASCADE; CREATE SCHEMA {name}")).unwrap();
         Schema { url, client }
+    }
+
+    /// A way to the server that can be cut, and the URL by that.
+    pub(crate) fn wire(&self) -> (Wire, String) {
+        let (_, rest) = self.url.rsplit_once('@').unwrap();
+        let server = rest.split('/').next().unwrap();
+        let wire = Wire::to(server);
+        let url = self.url.replace(server, &wire.address());
+        (wire, url)
     }
 
     pub(crate) fn output(&self, table: Table) -> PostgresOutput {
@@ -45,53 +64,18 @@ impl Schema {
     }
 }
 
-/// The writers of `workers` workers: partition p belongs to worker p % workers.
-pub(crate) struct Workers<T> {
-    pub(crate) output: PostgresOutput,
-    pub(crate) held: Held,
-    pub(crate) writers: Vec<Box<dyn Writer<T>>>,
-}
-
-impl<T: SqlRow> Workers<T> {
-    pub(crate) fn start(output: PostgresOutput, workers: usize) -> Workers<T> {
-        let held = open::<T>(&output).unwrap();
-        let writers = (0..workers).map(|worker| seat(&output, worker, workers).unwrap()).collect();
-        Workers { output, held, writers }
-    }
-
-    pub(crate) fn holds(&self, partition: PartitionId, batch: &Batch) -> bool {
-        self.held.partitions.get(&partition).is_some_and(|held| *held >= batch.id())
-    }
-
-    pub(crate) fn prepare(&mut self, batch: &Batch, rows: Vec<T>) -> Result<()> {
-        let workers = self.writers.len();
-        let (partitions, places) = placed(&self.output, &rows);
-        let mut parts: BTreeMap<PartitionId, Vec<T>> = BTreeMap::new();
-        for (row, place) in rows.into_iter().zip(places) {
-            parts.entry(place).or_default().push(row);
-        }
-        for (partition, rows) in parts {
-            if !self.holds(partition, batch) {
-                self.writers[partition.0 as usize % workers].write(batch, partition, rows)?;
-            }
-        }
-        for worker in 0..workers {
-            let missing: Vec<PartitionId> = (0..partitions)
-                .map(PartitionId)
-                .filter(|part| part.0 as usize % workers == worker && !self.holds(*part, batch))
-                .collect();
-            if !missing.is_empty() {
-                self.writers[worker].prepare(batch, &missing)?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn run(&mut self, batch: &Batch, rows: Vec<T>) -> Result<()> {
-        self.prepare(batch, rows)?;
-        self.writers.iter_mut().try_for_each(|writer| writer.commit(batch))
+/// Whether a client asks for a statement that begins so.
+pub(crate) fn asks(statement: &'static str) -> impl FnMut(&[u8]) -> bool + Send + 'static {
+    // A letter, four bytes of length, the text.
+    move |request| {
+        let mut messages = request.windows(5 + statement.len());
+        messages.any(|message| message[0] == b'Q' && message[5..] == *statement.as_bytes())
     }
 }
+
+/// The answer is lost, once it is whole: "ready for query".
+pub(crate) const ANSWER: Lost =
+    Lost::Answer(|answer| answer.len() >= 6 && answer[answer.len() - 6..].starts_with(b"Z\0\0\0\x05"));
 
 pub(crate) fn many(words: i64) -> Vec<Count> {
     (0..words).map(|number| count(&format!("w{number:05}"), number)).collect()

@@ -249,7 +249,9 @@ impl<T: ExchangeData + Sync> Job<T> {
             ssc.add_streaming_listener(Arc::new(Tell(Mutex::new(tell))))?;
             ssc.input_stream("rows", input.clone())?.output("out", output)
         };
-        let job = TestJob::with_memory(Conf::new().set_master("local[2]"), build).expect("the job starts");
+        // What comes back is found soon.
+        let conf = Conf::new().set_master("local[2]").set("tidegate.retry.pause_max_ms", "100");
+        let job = TestJob::with_memory(conf, build).expect("the job starts");
         Job { job, input, told }
     }
 
