@@ -39,6 +39,7 @@ impl Broker {
         name
     }
 
+    /// Returns when the broker tells others of it.
     pub(crate) fn create(&self, name: &str, partitions: i32) {
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let started = Instant::now();
@@ -46,19 +47,24 @@ impl Broker {
         while block_on(self.admin.create_topics([&topic], &AdminOptions::new())).unwrap()[0].is_err() {
             assert!(started.elapsed() < PATIENCE, "{name} can't be created");
         }
+        self.await_partitions(name, partitions as usize);
     }
 
     /// Returns when the broker tells others of the new partitions too.
     pub(crate) fn grow(&self, name: &str, partitions: usize) {
         let grown = NewPartitions::new(name, partitions);
         block_on(self.admin.create_partitions([&grown], &AdminOptions::new())).unwrap()[0].as_ref().unwrap();
+        self.await_partitions(name, partitions);
+    }
+
+    fn await_partitions(&self, name: &str, partitions: usize) {
         let started = Instant::now();
         let known = || {
             let told = self.admin.inner().fetch_metadata(Some(name), PATIENCE).unwrap();
             told.topics()[0].partitions().len()
         };
         while known() < partitions {
-            assert!(started.elapsed() < PATIENCE, "{name} did not grow");
+            assert!(started.elapsed() < PATIENCE, "{name} has no {partitions} partitions");
         }
     }
 
