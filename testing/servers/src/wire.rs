@@ -34,6 +34,7 @@ pub enum Lost {
 }
 
 type IsMeant = Box<dyn FnMut(&[u8]) -> bool + Send>;
+type IsAnswer = fn(&[u8]) -> bool;
 
 /// What was asked for.
 enum Asked {
@@ -77,7 +78,7 @@ enum Way {
     /// So many of them are passed on; then there is a cut, with so many connections refused.
     Cut(usize, usize),
     /// They are passed on, and the answer is not.
-    Unanswered(fn(&[u8]) -> bool, usize),
+    Unanswered(IsAnswer, usize),
     /// They are passed on when this was called.
     Called(Box<dyn FnOnce() + Send>),
 }
@@ -258,7 +259,7 @@ struct Connection {
 struct Sent {
     request: Vec<u8>,
     /// Its answer is not passed on: what tells it, what came of it, and how many connections are refused then.
-    unanswered: Option<(fn(&[u8]) -> bool, Vec<u8>, usize)>,
+    unanswered: Option<(IsAnswer, Vec<u8>, usize)>,
 }
 
 impl Connection {
