@@ -9,7 +9,10 @@ use std::time::Duration;
 use tidegate::core::Guarantee;
 use tidegate::testkit::receivers::{self, Origin, Sent};
 use tidegate::testkit::{MemoryOutput, TestJob};
-use tidegate::{Conf, DStream, Data, Error, ExchangeData, InputDStream, Result, Stop, StreamingContext};
+use tidegate::{
+    Conf, DStream, Data, Error, ExchangeData, InputDStream, ReceiverInfo, Result, Stop, StreamingContext,
+    StreamingListener,
+};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -207,6 +210,38 @@ fn bad_lines_end_the_job_with_their_place_unless_they_are_to_be_left_out() {
         assert_eq!(rows(&mut job, &output, 2), ["good", "more"]);
         stop(job, server);
     }
+}
+
+/// Hands on what went wrong with a receiver.
+struct Faults(Mutex<Sender<String>>);
+
+impl StreamingListener for Faults {
+    fn on_receiver_error(&self, receiver: &ReceiverInfo) {
+        self.0.lock().unwrap().send(receiver.last_error.clone().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn each_line_that_is_left_out_is_told_to_listeners_with_its_place_and_why() {
+    let server = Server::new(vec![send_and_stay(&b"good\nb\xffd\n0123456789\nmore\n"[..])]);
+    let skip = conf().set("tidegate.socket.bad_lines", "skip").set("tidegate.socket.line_bytes_max", "9");
+    let (tell, told) = channel();
+    let (mut job, output) = start(skip, |ssc| {
+        ssc.add_streaming_listener(Arc::new(Faults(Mutex::new(tell))))?;
+        server.lines(ssc)
+    });
+    assert_eq!(rows(&mut job, &output, 2), ["good", "more"]);
+    for (line, why) in [
+        (2, "is not UTF-8 at its byte 1; it is left out (1 of this connection so far)"),
+        (
+            3,
+            "has more than 9 bytes (tidegate.socket.line_bytes_max); it is left out (2 of this connection so far)",
+        ),
+    ] {
+        let wanted = format!("socket {}: line {line} of the connection {why}", server.address);
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), wanted);
+    }
+    stop(job, server);
 }
 
 #[test]

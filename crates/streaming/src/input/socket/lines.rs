@@ -116,8 +116,9 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reader::testing;
     use super::*;
-    use std::io::{BufReader, Read};
+    use std::io::{BufReader, Read, Write};
 
     fn all(text: &[u8], bytes_max: usize) -> Vec<Option<String>> {
         // Whatever the reads are.
@@ -169,5 +170,21 @@ mod tests {
     fn a_line_that_will_end_the_job_is_not_waited_for() {
         let mut endless = BufReader::new(io::repeat(b'x'));
         assert_eq!(Line::new(10).read(&mut endless, true).unwrap(), Complete::TooLong);
+    }
+
+    #[test]
+    fn half_a_line_on_a_connection_that_was_reset_is_no_line_and_is_reported() {
+        let (reader, reports, mut server, mut own) = testing::connected().unwrap();
+        let mut lines = Lines::new(reader, 100, BadRecords::Fail);
+        server.write_all(b"one\nhalf").unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "one");
+        // A server that closes with something unread resets the connection.
+        own.write_all(b"?").unwrap();
+        server.peek(&mut [0]).unwrap();
+        drop(server);
+        let error = lines.next().unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        let reports = reports.0.lock().unwrap();
+        assert_eq!(*reports, ["socket test:1: 4 bytes of a line without its end are lost"]);
     }
 }

@@ -67,14 +67,23 @@ impl SocketReader {
         handle: ReceiverHandle<T>,
         store: impl FnMut() -> Result<()> + 'static,
     ) -> Result<SocketReader> {
+        SocketReader::told(connection, place, Box::new(handle), Box::new(store))
+    }
+
+    fn told(
+        connection: TcpStream,
+        place: String,
+        receiver: Box<dyn Told>,
+        store: Box<dyn FnMut() -> Result<()>>,
+    ) -> Result<SocketReader> {
         connection
             .set_read_timeout(Some(LOOK_EVERY))
             .map_err(|e| Error::retry(format!("{place}: the connection can't be used")).because(e))?;
         Ok(SocketReader {
             connection,
             place,
-            receiver: Box::new(handle),
-            store: Box::new(store),
+            receiver,
+            store,
             buffer: vec![0; BUFFER_BYTES].into(),
             from: 0,
             until: 0,
@@ -148,5 +157,36 @@ impl Read for SocketReader {
 impl std::fmt::Debug for SocketReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.place)
+    }
+}
+
+/// A reader of a real connection, for the tests of what reads from one.
+#[cfg(test)]
+pub(super) mod testing {
+    use super::{Arc, Mutex, Result, SocketReader, TcpStream, Told};
+    use std::net::TcpListener;
+
+    /// What was reported.
+    #[derive(Clone, Default)]
+    pub(crate) struct Reports(pub(crate) Arc<Mutex<Vec<String>>>);
+
+    impl Told for Reports {
+        fn is_stopped(&self) -> bool {
+            false
+        }
+
+        fn report(&self, what: &str) {
+            self.0.lock().unwrap().push(what.to_owned());
+        }
+    }
+
+    /// A reader, what it reports, and both ends of its connection: the server's, and a copy of its own.
+    pub(crate) fn connected() -> Result<(SocketReader, Reports, TcpStream, TcpStream)> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (copy, reports) = (connection.try_clone().unwrap(), Reports::default());
+        let told = Box::new(reports.clone());
+        let reader = SocketReader::told(connection, "socket test:1".to_owned(), told, Box::new(|| Ok(())))?;
+        Ok((reader, reports, listener.accept().unwrap().0, copy))
     }
 }
