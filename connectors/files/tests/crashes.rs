@@ -3,8 +3,9 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -27,12 +28,30 @@ struct Dying {
     writes: Arc<AtomicU64>,
     dies_at: u64,
     tears: bool,
+    /// It refuses what is below the folder alone, for good, and the process lives on.
+    refuses: bool,
     /// What is written when it dies.
     died_at: Arc<Mutex<Option<String>>>,
 }
 
 impl Dying {
+    fn new(below: &'static str) -> Dying {
+        Dying {
+            inner: MemoryStorage::new(),
+            below,
+            writes: Arc::default(),
+            dies_at: u64::MAX,
+            tears: false,
+            refuses: false,
+            died_at: Arc::default(),
+        }
+    }
+
     fn dies(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        if self.refuses {
+            let refused = path.starts_with(self.below);
+            return if refused { Err(Error::reconfigure("the store is full")) } else { Ok(()) };
+        }
         let mut died_at = self.died_at.lock().unwrap();
         if died_at.is_none() {
             let counts = path.starts_with(self.below);
@@ -122,28 +141,41 @@ fn run(folder: &Path, storage: &Dying, output: &MemoryOutput<String>) {
     let _ = job.ssc.stop(Stop::Now);
 }
 
+/// A folder with the files.
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("incoming");
+    fs::create_dir(&folder).unwrap();
+    for number in 0..FILES {
+        put(&folder, &number.to_string(), format!("{number}\n"));
+    }
+    (root, folder)
+}
+
+/// Starts the job on what is left, and says how often each file was taken once there is nothing left.
+fn counts_after_a_start(
+    folder: &Path,
+    storage: MemoryStorage,
+    output: &MemoryOutput<String>,
+) -> BTreeMap<String, usize> {
+    let mut job = Job::start(folder.to_str().unwrap(), options(), Some(Arc::new(storage)), output).unwrap();
+    put(folder, "last", "last\n");
+    job.until_it(|output| output.rows().contains(&"last".to_owned())).unwrap();
+    job.until(FILES + 1).unwrap();
+    job.stop();
+    counted(output)
+}
+
 /// Gives the paths of the objects at which it died.
 fn dies_at_each_write(below: &'static str, tears: bool) -> Vec<String> {
     let mut died_at = Vec::new();
     for dies_at in 1.. {
-        let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("incoming");
-        fs::create_dir(&folder).unwrap();
-        for number in 0..FILES {
-            put(&folder, &number.to_string(), format!("{number}\n"));
-        }
-        let (inner, output) = (MemoryStorage::new(), MemoryOutput::new());
-        let (writes, died) = (Arc::default(), Arc::default());
-        let storage = Dying { inner: inner.clone(), below, writes, dies_at, tears, died_at: died };
+        let (_root, folder) = folder();
+        let output = MemoryOutput::new();
+        let storage = Dying { dies_at, tears, ..Dying::new(below) };
         run(&folder, &storage, &output);
         let path = storage.died_at.lock().unwrap().clone();
-        let mut job =
-            Job::start(folder.to_str().unwrap(), options(), Some(Arc::new(inner)), &output).unwrap();
-        put(&folder, "last", "last\n");
-        job.until_it(|output| output.rows().contains(&"last".to_owned())).unwrap();
-        job.until(FILES + 1).unwrap();
-        job.stop();
-        let counts = counted(&output);
+        let counts = counts_after_a_start(&folder, storage.inner, &output);
         assert_eq!(
             (counts.len(), counts.values().max()),
             (FILES + 1, Some(&1)),
@@ -171,4 +203,20 @@ fn wherever_a_job_dies_at_its_ledger_each_file_is_taken_once() {
 #[test]
 fn wherever_a_job_dies_and_tears_its_ledger_each_file_is_taken_once() {
     assert_eq!(dies_at_each_write("inputs/", true).len(), FILES / 2);
+}
+
+#[test]
+fn no_batch_is_planned_before_the_files_of_the_one_before_are_in_the_ledger() {
+    let ((_root, folder), output) = (folder(), MemoryOutput::new());
+    let storage = Dying { refuses: true, ..Dying::new("inputs/") };
+    let inner = storage.inner.clone();
+    let mut job = Job::start(folder.to_str().unwrap(), options(), Some(Arc::new(storage)), &output).unwrap();
+    // With two plans ahead of the ledger, a start would take the files of the first again.
+    let error = job.until(FILES).unwrap_err().to_string();
+    assert!(error.contains("the store is full"), "{error}");
+    let _ = job.test.ssc.stop(Stop::Now);
+    drop(job);
+    assert!(output.rows().len() <= 2, "{:?}", output.rows());
+    let counts = counts_after_a_start(&folder, inner, &output);
+    assert_eq!((counts.len(), counts.values().max()), (FILES + 1, Some(&1)), "{counts:?}");
 }

@@ -221,6 +221,28 @@ fn a_bad_record_ends_the_job_with_its_file_and_line() {
 }
 
 #[test]
+fn a_record_of_more_than_16_mib_ends_the_job_with_its_file_its_place_and_what_to_do() {
+    let most = 16 * 1024 * 1024;
+    let longest = [b"first\n".to_vec(), vec![b'x'; most], b"\nlast".to_vec()].concat();
+    let rows = rows_of(FileOptions::text(), &[("a", longest)], 3);
+    assert_eq!(rows.iter().map(String::len).collect::<Vec<_>>(), [5, 4, most]);
+
+    let long = [b"first\n".to_vec(), vec![b'x'; most + 1], b"\nlast".to_vec()].concat();
+    let open_quote = [b"station,level,note\nKiel,3,\"".to_vec(), vec![b'\n'; 2 * most]].concat();
+    for (text, place) in [
+        (refusal(FileOptions::text(), "a.txt", &long), "a.txt, line 2: what begins at its byte 6 has"),
+        (refusal(FileOptions::text(), "a.gz", &gzip(&long)), "a.gz, line 2: what begins at its byte 6 has"),
+        (
+            refusal(FileOptions::<Reading>::csv(), "a.csv", &open_quote),
+            "a.csv, line 2: what begins at its byte 19 has",
+        ),
+    ] {
+        assert!(text.contains(&format!("{place} more than {most} bytes")), "{text}: not {place}");
+        assert!(text.contains("read such files by a FileFormat of your own"), "{text}");
+    }
+}
+
+#[test]
 fn files_below_and_those_that_match_are_taken_and_no_others() {
     let folder = folder();
     fs::create_dir_all(folder.path.join("day=1/deep")).unwrap();

@@ -1,6 +1,6 @@
 //! Lines of text.
 
-use super::{FileFormat, RECORD_BYTES_MAX};
+use super::{FileFormat, RECORD_BYTES_MAX, too_long};
 use crate::file::InputFile;
 use std::io::{BufRead, Read};
 use tidegate_core::Result;
@@ -32,10 +32,12 @@ impl FileFormat<String> for TextLines {
 pub(super) fn each_line(file: &InputFile, each: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
     let mut reader = file.unpacked()?;
     let mut line = Vec::new();
+    let mut begins = 0;
     for number in 1.. {
         line.clear();
         let read = reader.by_ref().take(RECORD_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line);
-        if read.map_err(|e| file.failed(Some(number), e))? == 0 {
+        let read = read.map_err(|e| file.failed(Some(number), e))?;
+        if read == 0 {
             break;
         }
         if line.ends_with(b"\n") {
@@ -44,9 +46,10 @@ pub(super) fn each_line(file: &InputFile, each: &mut dyn FnMut(u64, &[u8]) -> Re
                 line.pop();
             }
         } else if line.len() > RECORD_BYTES_MAX {
-            return Err(file.refused(Some(number), format!("has more than {RECORD_BYTES_MAX} bytes")));
+            return Err(file.refused(Some(number), too_long(begins)));
         }
         each(number, &line)?;
+        begins += read as u64;
     }
     Ok(())
 }

@@ -20,6 +20,14 @@ use tidegate_core::Result;
 /// Longest line or record: it is in memory as a whole.
 const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// What is wrong with a record that is longer, and begins at a byte of what is unpacked.
+fn too_long(begins: u64) -> String {
+    format!(
+        "what begins at its byte {begins} has more than {RECORD_BYTES_MAX} bytes and would be in memory as a whole; read such files \
+         by a FileFormat of your own"
+    )
+}
+
 /// A format of files, for [`FileOptions::of`](crate::FileOptions::of).
 ///
 /// ```
