@@ -64,12 +64,12 @@ fn chunk_length(items: &[Item<'_>], bounds: &Bounds) -> usize {
 
 fn send_chunk(client: &Client, path: &str, items: &[Item<'_>]) -> Result<Vec<Outcome>, Failure> {
     let mut outcomes: Vec<Option<Outcome>> = vec![None; items.len()];
-    let mut pauses = client.pauses();
+    let mut tries = client.tries();
     loop {
         let open: Vec<usize> = (0..items.len()).filter(|&place| outcomes[place].is_none()).collect();
         let body = body(open.iter().map(|&place| &items[place]));
         let answer = match client.once("POST", path, LINES, body.as_bytes()) {
-            Err(failure) if failure.is_passing() && pauses.wait() => continue,
+            Err(failure) if failure.is_passing() && tries.wait() => continue,
             answer => answer?,
         };
         let told = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -89,7 +89,7 @@ fn send_chunk(client: &Client, path: &str, items: &[Item<'_>]) -> Result<Vec<Out
         }
         match passing {
             None => return Ok(outcomes.into_iter().flatten().collect()),
-            Some(_) if pauses.wait() => {}
+            Some(_) if tries.wait() => {}
             Some(refusal) => return Err(Failure::Refused(refusal)),
         }
     }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+use tidegate_core::Pauses;
 use ureq::Agent;
 use ureq::http::Request;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -17,9 +18,8 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// The longest answer is that to a bulk request whose documents are all refused.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Between two tries: doubled from the first, up to the last, and of that a part by chance, so that writers spread.
-const PAUSE_FIRST: Duration = Duration::from_millis(50);
-const PAUSE_LAST: Duration = Duration::from_secs(2);
+/// Between two tries.
+const PAUSES: Pauses = Pauses { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const LINES: &str = "application/x-ndjson";
@@ -133,36 +133,36 @@ impl Client {
     /// A call with a body of JSON, tried anew while it fails in a way that passes.
     pub(crate) fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let mut pauses = self.pauses();
+        let mut tries = self.tries();
         loop {
             match self.once(method, path, JSON, body.as_bytes()) {
-                Err(failure) if failure.is_passing() && pauses.wait() => {}
+                Err(failure) if failure.is_passing() && tries.wait() => {}
                 done => return done,
             }
         }
     }
 
-    /// The pauses of a call that begins now.
-    pub(crate) fn pauses(&self) -> Pauses {
-        Pauses { next: PAUSE_FIRST, until: Instant::now() + self.patience }
+    /// The tries of a call that begins now.
+    pub(crate) fn tries(&self) -> Tries {
+        Tries { failures: 0, until: Instant::now() + self.patience }
     }
 }
 
-/// The pauses between the tries of one call.
-pub(crate) struct Pauses {
-    next: Duration,
+/// The tries of one call.
+pub(crate) struct Tries {
+    failures: u32,
     until: Instant,
 }
 
-impl Pauses {
-    /// Waits for the next try. False when there is to be none.
+impl Tries {
+    /// One failed: waits for the next. False when there is to be none.
     pub(crate) fn wait(&mut self) -> bool {
-        let pause = self.next.mul_f64(0.5 + fastrand::f64() / 2.0);
+        self.failures = self.failures.saturating_add(1);
+        let pause = PAUSES.after(self.failures, fastrand::f64());
         if Instant::now() + pause > self.until {
             return false;
         }
         thread::sleep(pause);
-        self.next = (self.next * 2).min(PAUSE_LAST);
         true
     }
 }
@@ -192,9 +192,8 @@ mod tests {
     }
 
     #[test]
-    fn pauses_end_with_the_patience() {
-        let until = Instant::now() + Duration::from_millis(1);
-        let mut pauses = Pauses { next: PAUSE_FIRST, until };
-        assert!(!pauses.wait());
+    fn tries_end_with_the_patience() {
+        let mut tries = Tries { failures: 0, until: Instant::now() + Duration::from_millis(1) };
+        assert!(!tries.wait());
     }
 }

@@ -14,11 +14,11 @@ use thrift::protocol::{
     TBinaryInputProtocol, TBinaryOutputProtocol, TInputProtocol, TMessageIdentifier, TMessageType,
     TOutputProtocol, TType,
 };
+use tidegate_core::Pauses;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Between two tries: doubled from the first, up to the last, and of that a part by chance, so that writers spread.
-const PAUSE_FIRST: Duration = Duration::from_millis(50);
-const PAUSE_LAST: Duration = Duration::from_secs(2);
+/// Between two tries.
+const PAUSES: Pauses = Pauses { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
 
 /// Where a gateway is, and how long it is waited for.
 #[derive(Clone, Debug)]
@@ -87,18 +87,18 @@ impl Gateway {
         read: ReadResult<'_, T>,
     ) -> Result<Option<T>, Failure> {
         let until = Instant::now() + self.address.patience;
-        let mut next = PAUSE_FIRST;
+        let mut failures = 0;
         loop {
             let failure = match self.once(name, write, read) {
                 Err(failure) if failure.is_passing() => failure,
                 done => return done,
             };
-            let pause = next.mul_f64(0.5 + fastrand::f64() / 2.0);
+            failures += 1;
+            let pause = PAUSES.after(failures, fastrand::f64());
             if Instant::now() + pause > until {
                 return Err(failure);
             }
             thread::sleep(pause);
-            next = (next * 2).min(PAUSE_LAST);
         }
     }
 

@@ -12,6 +12,7 @@ mod files;
 mod guarantee;
 mod ids;
 mod output;
+mod pauses;
 mod runtime;
 mod source;
 mod stable_hash;
@@ -25,6 +26,7 @@ pub use files::{FileSystem, OpenFile, UserFile};
 pub use guarantee::{Guarantee, InputGuarantee};
 pub use ids::{BatchId, BatchTime, JobId, OperatorId, OutputId, PartitionId, StateId, StreamId};
 pub use output::{Delivery, Held, Output, OutputContext, Placement, Seat, Writer, Writers};
+pub use pauses::Pauses;
 pub use runtime::{BatchReport, EpochStart, OutputReport, RecordAges, Runtime, RuntimeEvent, RuntimeFactory};
 pub use source::{
     Emit, InputContext, Planner, Progress, Reader, ReceiverChange, ReceiverEvent, ReceiverReport, Source,

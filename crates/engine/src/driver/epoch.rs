@@ -5,7 +5,9 @@ use crate::engine::{OutputPart, Stop};
 use crate::recover::{Remembered, Resume, StateMemory, resume};
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_core::{BatchId, EpochStart, Error, ErrorKind, JobId, OutputContext, Result, crash_point};
+use tidegate_core::{
+    BatchId, EpochStart, Error, ErrorKind, JobId, OutputContext, Pauses, Result, crash_point,
+};
 
 impl Driver {
     /// Opens the outputs, decides how to go on, starts the workers; from an older checkpoint when one can't be used.
@@ -161,8 +163,8 @@ impl Driver {
 
     /// Waits before another try; false when the job is stopped meanwhile.
     fn pause(&mut self) -> bool {
-        let doubled = self.settings.retry_pause.saturating_mul(1 << (self.failures - 1).min(16));
-        let pause = doubled.min(self.settings.retry_pause_max).mul_f64(0.5 + fastrand::f64() / 2.0);
+        let (first, longest) = (self.settings.retry_pause, self.settings.retry_pause_max);
+        let pause = Pauses { first, longest }.after(self.failures, fastrand::f64());
         let until = self.clock.elapsed() + pause;
         loop {
             if self.stopping.is_some() {
