@@ -35,9 +35,15 @@ impl Answer {
         self
     }
 
-    fn close(mut self) -> Answer {
+    /// Ends the connection.
+    pub(crate) fn close(mut self) -> Answer {
         self.close = true;
         self
+    }
+
+    /// Whether the connection ends with it.
+    pub(crate) fn is_last(&self) -> bool {
+        self.close
     }
 
     /// It tells a client that his records are stored, now or before.
@@ -106,7 +112,6 @@ impl Answer {
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         Answer::refuse(StatusCode::TOO_MANY_REQUESTS, "the stream takes no more now; nothing is stored")
             .header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
-            .close()
     }
 
     /// What went wrong is in the job's log: it is no matter of clients.

@@ -6,12 +6,13 @@ use crate::records::{BadLine, Format};
 use crate::server::{Ended, Serve};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use hyper::{HeaderMap, Method, Request};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tidegate::core::{Error, ErrorKind};
 use tidegate::{Position, ReceiverHandle, Stored};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 /// Answers whether the stream is there.
@@ -29,23 +30,36 @@ enum Identity {
     Number { producer: String, number: u64 },
 }
 
-pub(crate) async fn answer(serve: &Serve, ended: &Ended, request: Request<Incoming>) -> Answer {
-    match take(serve, ended, request).await {
-        Ok(answer) | Err(answer) => answer,
-    }
+/// What is to be done about a request.
+enum Task {
+    Health,
+    /// With a place among the requests at work.
+    Store(Format, Identity, OwnedSemaphorePermit),
 }
 
-async fn take(serve: &Serve, ended: &Ended, request: Request<Incoming>) -> Result<Answer, Answer> {
+pub(crate) async fn answer(serve: &Serve, ended: &Ended, request: Request<Incoming>) -> Answer {
+    let done = match task(serve, ended, &request) {
+        Ok(Task::Health) => Ok(Answer::up()),
+        Ok(Task::Store(format, identity, place)) => {
+            take(serve, ended, (format, identity, place), request.into_body()).await
+        }
+        Err(answer) => Err(turned_away(serve, ended, answer, request)),
+    };
+    done.unwrap_or_else(|answer| answer)
+}
+
+/// Decides by the head alone.
+fn task(serve: &Serve, ended: &Ended, request: &Request<Incoming>) -> Result<Task, Answer> {
     let Serve { options, handle, working } = serve;
     let stopping = || ended.is_told() || handle.is_stopped();
     if request.uri().path() == HEALTH {
         return match *request.method() {
             Method::GET if stopping() => Err(Answer::stopping()),
-            Method::GET => Ok(Answer::up()),
+            Method::GET => Ok(Task::Health),
             _ => Err(Answer::wrong_method("GET")),
         };
     }
-    let (format, identity) = head(options, &request)?;
+    let (format, identity) = head(options, request)?;
     if stopping() {
         return Err(Answer::stopping());
     }
@@ -55,8 +69,37 @@ async fn take(serve: &Serve, ended: &Ended, request: Request<Incoming>) -> Resul
         Err(error) => return Err(refused(handle, &error)),
     }
     let place = working.clone().try_acquire_owned().map_err(|_| Answer::busy(BUSY_FOR))?;
-    let body = read(options, ended, request.into_body()).await?;
-    let handle = handle.clone();
+    Ok(Task::Store(format, identity, place))
+}
+
+/// The answer to a request that is refused before its body was read. Where the connection goes on, the body is read meanwhile, within
+/// the bounds of any body, and forgotten: a client that is told to come back must not be made to connect again as well.
+fn turned_away(serve: &Serve, ended: &Ended, answer: Answer, request: Request<Incoming>) -> Answer {
+    if answer.is_last() || request.body().is_end_stream() {
+        return answer;
+    }
+    if request.headers().contains_key(EXPECT) {
+        // He sends the body if he is told to, and else the next request or not: nobody can tell.
+        return answer.close();
+    }
+    let (options, ended) = (serve.options.clone(), ended.clone());
+    tokio::spawn(async move {
+        let mut body = Limited::new(request.into_body(), options.body_bytes_max);
+        let forget = async { while let Some(Ok(_)) = body.frame().await {} };
+        // A body that is not read to its end, because it is too long or too slow, ends its connection.
+        ended.or(timeout(options.body_patience, forget)).await
+    });
+    answer
+}
+
+async fn take(
+    serve: &Serve,
+    ended: &Ended,
+    (format, identity, place): (Format, Identity, OwnedSemaphorePermit),
+    body: Incoming,
+) -> Result<Answer, Answer> {
+    let body = read(&serve.options, ended, body).await?;
+    let handle = serve.handle.clone();
     // It goes on when the client is gone, so the place goes with it.
     let work = tokio::task::spawn_blocking(move || {
         let answer = store(&handle, format, &body, identity);

@@ -76,11 +76,13 @@ fn post(address: SocketAddr, body: &str, begun: Instant, limit: Duration) -> Res
         connection.get_mut().write_all(request.as_bytes())?;
         match answer(&mut connection)? {
             200 => posted.answers_ms.push(sent.elapsed().as_secs_f64() * 1000.0),
-            429 | 503 => {
+            status @ (429 | 503) => {
                 posted.refused += 1;
                 thread::sleep(PAUSE);
-                // A server that refuses a request before its body is read ends the connection.
-                connection = connect(address)?;
+                // One that stops ends its connections; one that takes no more for now keeps them.
+                if status == 503 {
+                    connection = connect(address)?;
+                }
             }
             other => return Err(format!("a request was answered with {other}").into()),
         }

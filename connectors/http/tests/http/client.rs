@@ -132,6 +132,20 @@ pub(crate) fn raw(address: SocketAddr, text: &str) -> TcpStream {
     connection
 }
 
+/// The next answer, after which the connection goes on.
+pub(crate) fn next_answer(connection: &mut TcpStream) -> String {
+    let (mut text, mut byte) = (Vec::new(), [0]);
+    while !text.ends_with(b"\r\n\r\n") {
+        connection.read_exact(&mut byte).unwrap();
+        text.push(byte[0]);
+    }
+    let head = String::from_utf8(text).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    connection.read_exact(&mut body).unwrap();
+    head + &String::from_utf8(body).unwrap()
+}
+
 /// All that comes until the other side closes.
 pub(crate) fn to_the_end(mut connection: impl Read) -> String {
     let mut text = Vec::new();

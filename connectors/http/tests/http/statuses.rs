@@ -1,6 +1,6 @@
 //! Each status, and what it says.
 
-use crate::client::{Job, PATIENCE, conf, options, raw, send, to_the_end};
+use crate::client::{Job, PATIENCE, conf, next_answer, options, raw, send, to_the_end};
 use serde_json::json;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::mpsc::channel;
@@ -97,12 +97,41 @@ fn requests_without_a_number_or_a_key_are_refused_when_that_is_wanted() {
 fn a_full_stream_tells_clients_to_come_back_before_they_send_a_body() {
     let mut job = Job::start(conf().set("tidegate.receiver.held_bytes_max", "1"), None, options());
     assert_eq!(job.post(&[], b"one").status, 200);
-    // The body is never sent, and the answer comes all the same.
-    let answer = to_the_end(raw(job.address, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"));
+    // The body is not sent yet, and the answer comes all the same.
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n";
+    let answer = next_answer(&mut raw(job.address, head));
     assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("retry-after: 1\r\n"), "{answer}");
     assert_eq!(job.post(&[], b"two").status, 429);
     assert_eq!(job.rows(), ["one"]);
     assert_eq!(job.post(&[], b"two").status, 200);
+    assert_eq!(job.rows(), ["one", "two"]);
+}
+
+#[test]
+fn a_client_that_is_told_to_come_back_keeps_its_connection_within_the_bounds_of_a_body() {
+    let full = conf().set("tidegate.receiver.held_bytes_max", "1");
+    let mut job = Job::start(full, None, options().body_bytes_max(10));
+    assert_eq!(job.post(&[], b"one").status, 200);
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n";
+    let mut connection = raw(job.address, &format!("{head}\r\n"));
+    for body in ["two", "2.0"] {
+        let answer = next_answer(&mut connection);
+        assert!(answer.starts_with("HTTP/1.1 429 ") && !answer.contains("connection: close"), "{answer}");
+        connection.write_all(format!("{body}{head}\r\n").as_bytes()).unwrap();
+    }
+    assert!(next_answer(&mut connection).starts_with("HTTP/1.1 429 "));
+    assert_eq!(job.rows(), ["one"]);
+    connection.write_all(format!("ten{head}\r\ntwo").as_bytes()).unwrap();
+    let answer = next_answer(&mut connection);
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{\"stored\":1}\n"), "{answer}");
+    drop(connection);
+
+    // The stream is full again. Who asks before sending is told not to; more than a body may have is not read.
+    let asks = to_the_end(raw(job.address, &format!("{head}Expect: 100-continue\r\n\r\n")));
+    assert!(asks.starts_with("HTTP/1.1 429 ") && asks.contains("connection: close"), "{asks}");
+    let endless = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n";
+    let answer = to_the_end(raw(job.address, endless));
+    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
     assert_eq!(job.rows(), ["one", "two"]);
 }
 
