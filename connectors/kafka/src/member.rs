@@ -24,8 +24,6 @@ use tidegate_core::{Error, Result, crash_point};
 
 /// How long is waited for a record when none is at hand, and how often it is looked whether the job stops.
 const WAIT: Duration = Duration::from_millis(100);
-/// Records that are taken before they are stored, at most.
-const RECORDS_MAX: usize = 10_000;
 /// How often offsets go to the group.
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// Time for a commit that must be through before records are stored, and for the last one.
@@ -53,8 +51,24 @@ struct Pending {
     partitions: BTreeMap<TopicPartition, Taken>,
     count: usize,
     bytes: usize,
-    /// Bytes at most; one record may be larger.
-    bytes_max: usize,
+    take_max: TakeMax,
+}
+
+/// What is taken before it is stored, at most.
+#[derive(Clone, Copy)]
+pub(crate) struct TakeMax {
+    records: usize,
+    /// One record may be larger.
+    bytes: usize,
+}
+
+impl TakeMax {
+    /// With a log 10,000 records or 1 MiB: storing waits for the disk, and what is taken is held twice meanwhile. Without one four times
+    /// as much, because before each store the group is asked, and not a record is taken until it answers. In any case what fits into a block.
+    pub(crate) fn of(logged: bool, block_bytes_max: usize) -> TakeMax {
+        let times = if logged { 1 } else { 4 };
+        TakeMax { records: times * 10_000, bytes: block_bytes_max.min(times * 1024 * 1024) }
+    }
 }
 
 /// Of one partition: records with their sizes, in order.
@@ -82,7 +96,7 @@ struct Commits {
 
 impl Pending {
     fn is_full(&self) -> bool {
-        self.count >= RECORDS_MAX || self.bytes >= self.bytes_max
+        self.count >= self.take_max.records || self.bytes >= self.take_max.bytes
     }
 
     fn insert(&mut self, record: OwnedRecord) {
@@ -152,12 +166,7 @@ impl Member {
             group,
             auto_commit: options.auto_commit && handle.is_logged(),
             handle,
-            pending: Pending {
-                partitions: BTreeMap::new(),
-                count: 0,
-                bytes: 0,
-                bytes_max: options.bytes_max,
-            },
+            pending: Pending { partitions: BTreeMap::new(), count: 0, bytes: 0, take_max: options.take_max },
             paused: false,
             commits: Commits::default(),
         })
@@ -461,8 +470,7 @@ impl Member {
 pub(crate) struct MemberOptions {
     pub(crate) group: String,
     pub(crate) auto_commit: bool,
-    /// Bytes of records that are stored at once.
-    pub(crate) bytes_max: usize,
+    pub(crate) take_max: TakeMax,
 }
 
 fn owned(message: &BorrowedMessage<'_>) -> OwnedRecord {
@@ -494,7 +502,8 @@ mod tests {
 
     #[test]
     fn a_piece_holds_no_more_than_is_admitted_in_order_and_of_each_partition() {
-        let mut pending = Pending { partitions: BTreeMap::new(), count: 0, bytes: 0, bytes_max: 1000 };
+        let take_max = TakeMax::of(true, 1000);
+        let mut pending = Pending { partitions: BTreeMap::new(), count: 0, bytes: 0, take_max };
         for (partition, records) in [(0, 100), (1, 3), (2, 50)] {
             for offset in 0..records {
                 let topic = "lines".to_owned();

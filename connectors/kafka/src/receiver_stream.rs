@@ -1,16 +1,12 @@
 //! `KafkaUtils.createStream`: records of a consumer group, received and kept in blocks.
 
-use crate::direct_stream::number;
-use crate::member::{Member, MemberOptions};
+use crate::member::{Member, MemberOptions, TakeMax};
 use crate::params::{Params, Settings};
 use crate::record::KafkaRecord;
 use rdkafka::ClientConfig;
 use std::sync::Arc;
 use tidegate::core::{Error, Guarantee, Result};
-use tidegate::{Conf, DStream, InputGuarantee, Receiver, ReceiverHandle, StreamingContext};
-
-/// Bytes of records that are stored at once, at most; less where blocks are smaller.
-const BYTES_MAX: usize = 1024 * 1024;
+use tidegate::{DStream, InputGuarantee, Receiver, ReceiverHandle, StreamingContext};
 
 /// A stream of what one member of a consumer group receives: Spark's `KafkaUtils.createStream`.
 ///
@@ -71,7 +67,7 @@ pub fn create_streams<T: Into<String>>(
     receivers: usize,
 ) -> Result<DStream<KafkaRecord>> {
     let topics: Vec<String> = topics.into_iter().map(Into::into).collect();
-    let template = KafkaReceiver::new(&params.into(), topics, ssc.conf())?;
+    let template = KafkaReceiver::new(&params.into(), topics)?;
     let stream = |number: usize| -> Result<DStream<KafkaRecord>> {
         let name = format!("kafka-{}-{number}", template.group);
         let mut receiver = template.clone();
@@ -102,11 +98,10 @@ struct KafkaReceiver {
     /// `group.instance.id`, which no two members may share.
     instance: Option<String>,
     auto_commit: bool,
-    bytes_max: usize,
 }
 
 impl KafkaReceiver {
-    fn new(params: &Params, topics: Vec<String>, conf: &Conf) -> Result<Self> {
+    fn new(params: &Params, topics: Vec<String>) -> Result<Self> {
         const AUTO_COMMIT: &str = "enable.auto.commit";
         let auto_commit = match params.get(AUTO_COMMIT) {
             None | Some("false") => false,
@@ -126,12 +121,8 @@ impl KafkaReceiver {
         if topics.is_empty() {
             return Err(Error::reconfigure("Kafka: a stream of no topics; name at least one"));
         }
-        let block = number(conf, &["tidegate.receiver.block_bytes_max"])?;
-        let bytes_max = block
-            .and_then(|block| usize::try_from(block).ok())
-            .map_or(BYTES_MAX, |block| block.min(BYTES_MAX));
         let instance = params.get("group.instance.id").map(str::to_owned);
-        Ok(KafkaReceiver { settings: Arc::new(settings), topics, group, instance, auto_commit, bytes_max })
+        Ok(KafkaReceiver { settings: Arc::new(settings), topics, group, instance, auto_commit })
     }
 
     fn config(&self, logged: bool) -> ClientConfig {
@@ -173,7 +164,7 @@ impl Receiver<KafkaRecord> for KafkaReceiver {
         let options = MemberOptions {
             group: self.group.clone(),
             auto_commit: self.auto_commit,
-            bytes_max: self.bytes_max,
+            take_max: TakeMax::of(handle.is_logged(), handle.block_bytes_max()),
         };
         let config = self.config(handle.is_logged());
         let member = Member::join(&self.settings, &config, &self.topics, handle.clone(), options)?;
@@ -188,7 +179,7 @@ mod tests {
 
     fn made(more: &[(&str, &str)], topics: &[&str]) -> Result<KafkaReceiver> {
         let params = [("bootstrap.servers", "127.0.0.1:1")].iter().chain(more).copied().collect();
-        KafkaReceiver::new(&params, topics.iter().map(|topic| (*topic).to_owned()).collect(), &Conf::new())
+        KafkaReceiver::new(&params, topics.iter().map(|topic| (*topic).to_owned()).collect())
     }
 
     #[test]
