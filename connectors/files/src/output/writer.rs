@@ -62,7 +62,8 @@ struct PartWriter<T> {
 struct Next<T> {
     /// What the partition will hold.
     part: Part,
-    building: BTreeMap<String, Building<T>>,
+    /// By folder, where rows have one.
+    building: BTreeMap<Option<String>, Building<T>>,
     /// Files begun by this batch.
     begun: u32,
     /// Objects that were staged.
@@ -184,8 +185,8 @@ impl<T> To<T> {
         }
     }
 
-    fn folder(&self, row: &T) -> Result<String> {
-        self.settings.folder_of.as_ref().map_or(Ok(String::new()), |folder| folder(row))
+    fn folder(&self, row: &T) -> Result<Option<String>> {
+        self.settings.folder_of.as_ref().map(|folder| folder(row)).transpose()
     }
 
     fn refused(&self, batch: &Batch, why: impl std::fmt::Display) -> Error {
@@ -260,7 +261,7 @@ impl<T> PartWriter<T> {
         let (id, is_idle) = (self.id, batch.plan().is_empty());
         let (_, is_last) = to.interval(batch);
         let next = self.begin(to, batch)?;
-        let building: Vec<String> = next.building.keys().cloned().collect();
+        let building: Vec<Option<String>> = next.building.keys().cloned().collect();
         for folder in building {
             let is_full = next.building[&folder].bytes() >= to.settings.target_bytes;
             if is_last || is_full {
@@ -297,7 +298,8 @@ impl<T> PartWriter<T> {
 
 impl<T> Next<T> {
     /// The file that rows of `folder` go to: one that is open, or a new one.
-    fn start(&mut self, to: &To<T>, batch: &Batch, folder: String) -> Result<Building<T>> {
+    fn start(&mut self, to: &To<T>, batch: &Batch, folder: Option<String>) -> Result<Building<T>> {
+        let folder = folder.unwrap_or_default();
         let file = match self.part.open.iter().position(|file| file.folder == folder) {
             Some(place) => self.part.open.remove(place),
             None => {
@@ -321,7 +323,7 @@ impl<T> Next<T> {
     }
 
     /// The file of `folder` gets no more rows.
-    fn complete(&mut self, to: &To<T>, batch: &Batch, partition: u32, folder: &str) -> Result<()> {
+    fn complete(&mut self, to: &To<T>, batch: &Batch, partition: u32, folder: &Option<String>) -> Result<()> {
         let Some(Building { file, encoder }) = self.building.remove(folder) else { return Ok(()) };
         let tail = encoder.finish().map_err(|why| to.refused(batch, why))?;
         self.close(to, batch, partition, file, Some(tail))
@@ -353,7 +355,13 @@ impl<T> Next<T> {
     }
 
     /// Stages the rows of this batch as a segment of a file that stays open.
-    fn keep_open(&mut self, to: &To<T>, batch: &Batch, partition: u32, folder: &str) -> Result<()> {
+    fn keep_open(
+        &mut self,
+        to: &To<T>,
+        batch: &Batch,
+        partition: u32,
+        folder: &Option<String>,
+    ) -> Result<()> {
         let Some(Building { mut file, encoder }) = self.building.remove(folder) else { return Ok(()) };
         let mut bytes = encoder.finish().map_err(|why| to.refused(batch, why))?;
         let mut level = 0;

@@ -1,7 +1,8 @@
 //! Rows of CSV.
 
+use super::hash::hash_row;
 use super::packing::Packing;
-use super::{Encoder, FileCompression, RowFormat, hash_json};
+use super::{Encoder, FileCompression, RowFormat};
 use csv::{Writer, WriterBuilder};
 use serde::Serialize;
 use tidegate_core::Result;
@@ -32,7 +33,7 @@ impl<T: Serialize> RowFormat<T> for CsvFiles {
     }
 
     fn hash(&self, row: &T) -> u64 {
-        hash_json(row)
+        hash_row(row)
     }
 }
 

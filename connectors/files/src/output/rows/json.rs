@@ -1,7 +1,8 @@
 //! Lines of JSON.
 
+use super::hash::hash_row;
 use super::packing::Packing;
-use super::{Encoder, FileCompression, RowFormat, hash_json};
+use super::{Encoder, FileCompression, RowFormat};
 use serde::Serialize;
 use std::io::Write;
 use tidegate_core::Result;
@@ -31,7 +32,7 @@ impl<T: Serialize> RowFormat<T> for JsonFiles {
     }
 
     fn hash(&self, row: &T) -> u64 {
-        hash_json(row)
+        hash_row(row)
     }
 }
 

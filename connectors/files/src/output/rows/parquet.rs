@@ -1,6 +1,7 @@
 //! Rows of Parquet.
 
-use super::{Encoder, FileCompression, RowFormat, hash_json};
+use super::hash::hash_row;
+use super::{Encoder, FileCompression, RowFormat};
 use arrow_schema::{DataType, Field, FieldRef, Schema};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
@@ -70,7 +71,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RowFormat<T> for ParquetFiles {
     }
 
     fn hash(&self, row: &T) -> u64 {
-        hash_json(row)
+        hash_row(row)
     }
 }
 
