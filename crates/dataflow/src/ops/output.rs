@@ -142,7 +142,8 @@ impl<T: Data> Push<T> for Hand<T> {
         let rows = self.rows.entry(partition).or_default();
         rows.push(record);
         if rows.len() >= CHUNK_ROWS_MAX {
-            let rows = std::mem::take(rows);
+            // Where so many came, as many come again: a chunk that grows is moved ten times.
+            let rows = std::mem::replace(rows, Vec::with_capacity(CHUNK_ROWS_MAX));
             self.send(partition, rows);
         }
     }
