@@ -176,6 +176,7 @@ impl Receiver<KafkaRecord> for KafkaReceiver {
 mod tests {
     use super::*;
     use std::time::Duration;
+    use tidegate::Conf;
 
     fn made(more: &[(&str, &str)], topics: &[&str]) -> Result<KafkaReceiver> {
         let params = [("bootstrap.servers", "127.0.0.1:1")].iter().chain(more).copied().collect();
