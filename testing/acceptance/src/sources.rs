@@ -1,7 +1,7 @@
 //! The word count over sources that are no topic: what such a job is started with, and a client that repeats until it is heard.
 
 use crate::database::{Database, Kind};
-use crate::kills::{Chance, seed};
+use crate::kills::Killed;
 use crate::patience::wait_for;
 use crate::program::{Ended, Job, Run};
 use crate::truth::{Totals, compare, totals_of};
@@ -90,36 +90,6 @@ impl SourceJob {
         self.database.try_read().map(|found| found.totals).unwrap_or_default()
     }
 
-    /// Kills it so many times at random moments: some while it starts or recovers, the others among its batches. The moments follow
-    /// from `TIDEGATE_SEED`, which is printed and given back.
-    ///
-    /// # Panics
-    /// When it ends by itself, or the kills hit nothing.
-    pub fn kill_at_random(&self, what: &str, kills: u64) -> u64 {
-        let seed = seed();
-        println!("{what}: {kills} kills; the same ones again with TIDEGATE_SEED={seed}");
-        let (mut chance, mut advanced, mut counted) = (Chance::new(seed), 0, 0);
-        for kill in 0..kills {
-            let mut run = self.start();
-            let delay = if chance.below(3) == 0 {
-                chance.below(300)
-            } else {
-                run.wait_until("a commit", || (self.totals().values().sum::<i64>() > counted).then_some(()));
-                chance.below(150)
-            };
-            if let Some(status) = run.ended_within(Duration::from_millis(delay)) {
-                panic!("kill {kill}, seed {seed}: the job ended by itself, {status}:\n{}", run.output());
-            }
-            assert!(run.kill().was_killed(), "kill {kill}, seed {seed}");
-            let words = self.totals().values().sum::<i64>();
-            advanced += u64::from(words > counted);
-            counted = words;
-        }
-        println!("{what}: {advanced} of {kills} killed runs had committed something");
-        assert!(advanced >= kills / 3, "only {advanced} of {kills} runs came to a commit, seed {seed}");
-        seed
-    }
-
     /// Waits until `run` has counted as many words as `expected` has, has it stop, and checks that it has counted these.
     ///
     /// # Errors
@@ -146,6 +116,16 @@ impl SourceJob {
         ended.succeeded()?;
         compare(&self.totals(), expected)?;
         Ok(ended)
+    }
+}
+
+impl Killed for SourceJob {
+    fn start(&mut self, _: u64) -> Run {
+        SourceJob::start(self)
+    }
+
+    fn committed(&self) -> u64 {
+        self.totals().values().sum::<i64>().unsigned_abs()
     }
 }
 

@@ -1,7 +1,8 @@
 //! One job through its crashes: the check that every crash test makes, and that a broken build must not pass.
 
 use crate::database::{Database, Kind, Snapshot};
-use crate::program::{Build, Job, State, Store};
+use crate::kills::{Killed, kill_at_random};
+use crate::program::{Build, Job, Run, State, Store};
 use crate::sinks::Sink;
 use crate::truth::{Totals, Truth, compare, totals_of_all};
 use std::path::Path;
@@ -13,6 +14,10 @@ use tidegate_servers::lines::PARTITIONS;
 const RATE: u32 = 8_000;
 /// The same for a job with windows, which writes each word of each batch several times.
 const RATE_WITH_WINDOWS: u32 = 2_000;
+/// About what a run gets done before it is killed at random.
+const BATCHES_A_RUN: u64 = 8;
+/// Batches a second.
+const BATCHES_A_SECOND: u64 = 20;
 /// How long a window lasts: four batches. One ends with each batch.
 const WINDOW_MS: i64 = 200;
 
@@ -188,6 +193,15 @@ impl Story {
         Ok(ended.output)
     }
 
+    /// Is killed so many times at random moments, checked after each, and runs to the end of the topic.
+    ///
+    /// # Panics
+    /// When a check fails, or the kills hit nothing: with the seed.
+    pub fn kill_at_random(&mut self, what: &str, kills: u64) {
+        let seed = kill_at_random(what, self, kills);
+        self.finish().unwrap_or_else(|text| panic!("seed {seed}: {text}"));
+    }
+
     /// Checks that the database and all other outputs hold the whole topic, and the windows of a job that has any.
     ///
     /// # Errors
@@ -198,6 +212,26 @@ impl Story {
             .and_then(|()| self.check_sinks(&expected))
             .map_err(|text| format!("at the end: {text}"))?;
         if self.has_windows { self.database.windows().check(WINDOW_MS, &found.totals) } else { Ok(()) }
+    }
+}
+
+/// The topic is made to last: what is left of it is spread over the runs that are left.
+impl Killed for Story {
+    fn start(&mut self, left: u64) -> Run {
+        let batches = (left + 1) * BATCHES_A_RUN;
+        let partitions = u64::from(PARTITIONS.unsigned_abs());
+        let rate = (self.lines - self.committed()) * BATCHES_A_SECOND / partitions / batches;
+        let rate = u32::try_from(rate.max(BATCHES_A_SECOND)).expect("a small rate");
+        self.job.clone().rate(rate).start()
+    }
+
+    fn committed(&self) -> u64 {
+        self.database.read().records()
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        let found = Story::check(self)?;
+        if found.records() < self.lines { Ok(()) } else { Err("nothing was left to interrupt".to_owned()) }
     }
 }
 

@@ -5,8 +5,9 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::Duration;
-use tidegate_acceptance::kills::{Chance, kills, seed};
+use tempfile::TempDir;
+use tidegate_acceptance::kills::{Killed, kill_at_random, kills};
+use tidegate_acceptance::program::Run;
 use tidegate_acceptance::sources::SourceJob;
 use tidegate_acceptance::truth::totals_of;
 use tidegate_core::CRASH_POINTS;
@@ -39,26 +40,34 @@ fn a_job_killed_at_every_crash_point_counts_each_file_once() {
     job.finish(job.start(), &totals_of((0..files).map(line))).unwrap();
 }
 
+/// A job over a folder, into which files come while it runs.
+struct Folder {
+    folder: TempDir,
+    job: SourceJob,
+    files: u64,
+}
+
+impl Killed for Folder {
+    fn start(&mut self, _: u64) -> Run {
+        let run = self.job.start();
+        (0..FILES_A_KILL).for_each(|number| put(self.folder.path(), self.files + number));
+        self.files += FILES_A_KILL;
+        run
+    }
+
+    fn committed(&self) -> u64 {
+        self.job.committed()
+    }
+}
+
 #[test]
 fn random_kills_while_files_come_count_each_once() {
     let folder = tempfile::tempdir().unwrap();
     let job = SourceJob::new(&format!("files:{}", folder.path().display()));
-    let (kills, seed) = (kills(), seed());
-    println!("{kills} kills; the same ones again with TIDEGATE_SEED={seed}");
-    let (mut chance, mut files) = (Chance::new(seed), 0);
-    for kill in 0..kills {
-        let mut run = job.start();
-        run.wait_for_output("\" started: ");
-        (0..FILES_A_KILL).for_each(|_| {
-            put(folder.path(), files);
-            files += 1;
-        });
-        if let Some(status) = run.ended_within(Duration::from_millis(chance.below(400))) {
-            panic!("kill {kill}, seed {seed}: the job ended by itself, {status}:\n{}", run.output());
-        }
-        assert!(run.kill().was_killed(), "kill {kill}, seed {seed}");
-    }
-    job.finish(job.start(), &totals_of((0..files).map(line)))
+    let mut folder = Folder { folder, job, files: 0 };
+    let seed = kill_at_random("files", &mut folder, kills());
+    let Folder { job, files, .. } = &folder;
+    job.finish(job.start(), &totals_of((0..*files).map(line)))
         .unwrap_or_else(|text| panic!("seed {seed}: {text}"));
 }
 

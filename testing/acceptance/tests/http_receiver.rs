@@ -1,7 +1,7 @@
 //! Lines that a client posts, numbers, and repeats until it is answered: each is counted once, whatever is killed.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use tidegate_acceptance::kills::kills;
+use tidegate_acceptance::kills::{kill_at_random, kills};
 use tidegate_acceptance::program::Build;
 use tidegate_acceptance::sources::{Client, SourceJob, free_address};
 use tidegate_core::{CRASH_POINTS, RECEIVER_CRASH_POINTS};
@@ -27,11 +27,10 @@ fn a_job_killed_at_every_crash_point_counts_what_clients_post_once() {
 
 #[test]
 fn random_kills_lose_nothing_and_count_nothing_twice() {
-    let kills = kills();
     let (address, job) = posted_to();
-    let job = job.logged();
+    let mut job = job.logged();
     let client = Client::start(&address);
-    let seed = job.kill_at_random("HTTP", kills);
+    let seed = kill_at_random("HTTP", &mut job, kills());
     let run = job.start();
     let words = client.stop().unwrap();
     job.stop(run, &words).unwrap_or_else(|text| panic!("seed {seed}: {text}"));

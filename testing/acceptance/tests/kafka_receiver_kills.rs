@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use tidegate_acceptance::broker::topic_of_lines;
-use tidegate_acceptance::kills::kills;
+use tidegate_acceptance::kills::{kill_at_random, kills};
 use tidegate_acceptance::sources::SourceJob;
 use tidegate_acceptance::story::shared;
 use tidegate_acceptance::truth::totals_of_all;
@@ -20,7 +20,7 @@ fn random_kills_of_a_receiving_job_lose_nothing_and_count_nothing_twice() {
     });
     // In small blocks, so that the topic lasts.
     let slow = job.clone().set("tidegate.receiver.max_rate", "1000");
-    let slow = slow.set("tidegate.receiver.block_bytes_max", "16384");
-    let seed = slow.kill_at_random("Kafka by receiver", kills());
+    let mut slow = slow.set("tidegate.receiver.block_bytes_max", "16384");
+    let seed = kill_at_random("Kafka by receiver", &mut slow, kills());
     job.finish(job.start(), &totals_of_all(LINES)).unwrap_or_else(|text| panic!("seed {seed}: {text}"));
 }

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 use tidegate_acceptance::broker::topic_of_lines;
 use tidegate_acceptance::database::Kind;
-use tidegate_acceptance::kills::{kill_at_random, kills};
+use tidegate_acceptance::kills::kills;
 use tidegate_acceptance::story::{Memory, Story, Topic, shared};
 
 const LINES: u64 = 1_000_000;
@@ -16,9 +16,8 @@ static TOPIC: LazyLock<Topic> = LazyLock::new(|| {
 });
 
 fn kill(kind: Kind) {
-    let kills = kills();
     let mut story = Story::new(&TOPIC, kind, Memory::Checkpoint, &shared().postgres);
-    kill_at_random(&format!("{kind:?}"), &mut story, LINES, kills);
+    story.kill_at_random(&format!("{kind:?}"), kills());
 }
 
 #[test]

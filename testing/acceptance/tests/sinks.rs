@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 use tidegate_acceptance::broker::topic_of_lines;
 use tidegate_acceptance::database::Kind;
-use tidegate_acceptance::kills::{kill_at_random, kills};
+use tidegate_acceptance::kills::kills;
 use tidegate_acceptance::program::Build;
 use tidegate_acceptance::sinks::Sink;
 use tidegate_acceptance::story::{Memory, Story, Topic, crash_and_recover, shared};
@@ -60,7 +60,7 @@ fn every_crash_point_with_outputs_of_totals() {
 }
 
 fn kill(what: &str, story: fn(&Topic) -> Story) {
-    kill_at_random(what, &mut story(&topic(MANY)), MANY, kills());
+    story(&topic(MANY)).kill_at_random(what, kills());
 }
 
 #[test]

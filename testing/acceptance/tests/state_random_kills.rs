@@ -4,7 +4,7 @@
 
 use tidegate_acceptance::broker::topic_of_lines;
 use tidegate_acceptance::database::Kind;
-use tidegate_acceptance::kills::{kill_at_random, kills};
+use tidegate_acceptance::kills::kills;
 use tidegate_acceptance::program::{State, Store};
 use tidegate_acceptance::story::{Memory, Story, Topic, shared};
 
@@ -17,5 +17,5 @@ fn forty_kills_of_a_job_with_state_and_windows() {
     let topic = Topic { name, brokers: servers.kafka, lines: LINES };
     let story = Story::new(&topic, Kind::Sqlite, Memory::Checkpoint, &servers.postgres);
     let mut story = story.with_state(State::Map, Store::Memory);
-    kill_at_random("state", &mut story, LINES, kills());
+    story.kill_at_random("state", kills());
 }
