@@ -4,6 +4,8 @@
 //! sqlite:counts.db --until-caught-up`
 
 mod options;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod sinks;
 mod source;
 mod stats;

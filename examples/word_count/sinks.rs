@@ -4,6 +4,7 @@ use super::options::{Keeper, Options, Out};
 use super::totals;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
+use tidegate::core::Output;
 use tidegate::{BatchDirectories, BatchFiles, DStream, Error, ExchangeData, PartFormat, Result, TextFormat};
 use tidegate_elasticsearch::{Document, ElasticsearchOutput};
 use tidegate_files::FilesOutput;
@@ -38,26 +39,38 @@ fn write_to(options: &Options, out: &Out, name: &str, counts: &Counts, totals: &
         Out::Kafka(topic) => to_kafka(options, topic, counts),
         Out::Parquet(url) => {
             let files = FilesOutput::parquet(tidegate_object_store::storage(url)?);
-            in_batches(counts).output(name, files).map(drop)
+            add(&in_batches(counts), name, files)
         }
         Out::Text(prefix) => save_files(counts, name, prefix, "txt", TextFormat),
         Out::Sequence(prefix) => save_files(counts, name, prefix, "seq", SequenceFormat::default()),
         Out::Elasticsearch { url, index } => {
             let document = |(word, count): (CompactString, i64)| {
-                Document::new(word.as_str(), serde_json::json!({ "word": word.as_str(), "count": count }))
+                Document::new(key(&word), serde_json::json!({ "word": word.as_str(), "count": count }))
             };
-            of_state(options, out, totals)?
-                .map(document)
-                .output(name, ElasticsearchOutput::new(url, index)?)
-                .map(drop)
+            let documents = of_state(options, out, totals)?.map(document);
+            add(&documents, name, ElasticsearchOutput::new(url, index)?)
         }
         Out::Hbase { gateway, table } => {
             let row = |(word, count): (CompactString, i64)| {
-                Mutation::put(word.as_bytes()).cell(FAMILY, QUALIFIER, count.to_string())
+                Mutation::put(key(&word)).cell(FAMILY, QUALIFIER, count.to_string())
             };
-            of_state(options, out, totals)?.map(row).output(name, HBaseOutput::new(gateway, table)?).map(drop)
+            add(&of_state(options, out, totals)?.map(row), name, HBaseOutput::new(gateway, table)?)
         }
     }
+}
+
+/// Adds an output that goes by the number, the time or the keys of a batch.
+fn add<T: ExchangeData>(rows: &DStream<T>, name: &str, output: impl Output<T>) -> Result<()> {
+    #[cfg(feature = "sabotage")]
+    let output = super::sabotage::Sabotaged::new(output);
+    rows.output(name, output).map(drop)
+}
+
+/// By what the total of a word is found again: the same each time.
+fn key(word: &str) -> String {
+    #[cfg(feature = "sabotage")]
+    let word = &super::sabotage::key(word);
+    word.to_owned()
 }
 
 /// Writes rows into a table of a database.
@@ -128,5 +141,5 @@ fn save_files(
         _ => BatchDirectories::local(prefix, suffix)?,
     };
     let rows = counts.map(|(word, count)| (word.to_string(), count));
-    rows.output(name, BatchFiles::new(directories, format)).map(drop)
+    add(&rows, name, BatchFiles::new(directories, format))
 }

@@ -1,4 +1,5 @@
-//! The checks of the crash tests go red when a guarantee is broken on purpose, and are green for the same program otherwise.
+//! The checks of the crash tests go red when a guarantee is broken on purpose, in each kind of output, and are green for the same
+//! program otherwise.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use rustix::process::Signal;
@@ -8,9 +9,11 @@ use tidegate_acceptance::broker::topic_of_lines;
 use tidegate_acceptance::database::Kind;
 use tidegate_acceptance::patience::wait_for;
 use tidegate_acceptance::program::{Build, State, Store};
+use tidegate_acceptance::sinks::Sink;
 use tidegate_acceptance::story::{
     Memory, Story, Topic, crash_and_recover, crash_and_run_the_same_batch, shared,
 };
+use tidegate_acceptance::truth::totals_of_all;
 
 const LINES: u64 = 20_000;
 
@@ -24,13 +27,28 @@ type Check = fn(&mut Story, &str) -> Result<(), String>;
 /// What the check says of the sabotaged program; the same check must say nothing of it when it is left alone.
 fn noticed(kind: Kind, sabotage: &str, check: Check, at: &str) -> String {
     let story = || Story::new(&TOPIC, kind, Memory::Checkpoint, &shared().postgres);
-    noticed_of(&story, kind, sabotage, check, at)
+    noticed_of(&story, sabotage, check, at)
 }
 
-fn noticed_of(story: &dyn Fn() -> Story, kind: Kind, sabotage: &str, check: Check, at: &str) -> String {
+fn noticed_of(story: &dyn Fn() -> Story, sabotage: &str, check: Check, at: &str) -> String {
     check(&mut story().build(Build::Sabotaged, None), at).unwrap();
-    let outcome = check(&mut story().build(Build::Sabotaged, Some(sabotage)), at);
-    outcome.expect_err(&format!("{sabotage} was not noticed with {kind:?} at {at}"))
+    told(story, sabotage, check, at)
+}
+
+/// What the check says of the sabotaged program.
+fn told(story: &dyn Fn() -> Story, sabotage: &str, check: Check, at: &str) -> String {
+    let mut story = story().build(Build::Sabotaged, Some(sabotage));
+    let outcome = check(&mut story, at);
+    outcome.expect_err(&format!("{sabotage} was not noticed at {at} in {:?}", story.job))
+}
+
+/// Each of these outputs, and no other, must be one whose words differ.
+fn differ(text: &str, outputs: &[&str]) {
+    let differ: Vec<&str> = text.lines().filter(|line| line.contains("words differ")).collect();
+    assert_eq!(differ.len(), outputs.len(), "{text}");
+    for output in outputs {
+        assert!(differ.iter().any(|line| line.contains(&format!("{output}:"))), "{output}: {text}");
+    }
 }
 
 #[test]
@@ -42,6 +60,54 @@ fn an_output_that_forgets_what_it_holds_counts_a_batch_twice() {
     ] {
         let text = noticed(kind, "skip_dedup", crash_and_recover, at);
         assert!(text.contains("words differ"), "{text}");
+    }
+}
+
+/// A job with outputs of counts, and a database that only `skip_dedup` breaks.
+fn counts(sinks: impl Fn(&Story) -> Vec<Sink>) -> Story {
+    let story = Story::new(&TOPIC, Kind::Sqlite, Memory::Checkpoint, "");
+    let sinks = sinks(&story);
+    story.with_sinks(sinks)
+}
+
+#[test]
+fn files_that_go_by_the_clock_hold_a_batch_twice() {
+    let story = || {
+        counts(|story| {
+            let directory = story.directory();
+            vec![Sink::parquet(directory), Sink::text(directory), Sink::sequence(directory)]
+        })
+    };
+    let text = noticed_of(&story, "by_clock", crash_and_recover, "committed:3");
+    differ(&text, &["parquet", "text", "sequence"]);
+}
+
+/// Kafka adds what it is given. A file takes the place of the one that was written of the batch before.
+#[test]
+fn a_batch_that_is_written_again_is_in_kafka_twice_and_in_files_once() {
+    let story = || counts(|story| vec![Sink::kafka(&TOPIC.brokers), Sink::parquet(story.directory())]);
+    let check: Check = |story, at| {
+        story.crash(at)?;
+        // The database is broken too.
+        let _ = story.finish();
+        story.check_sinks(&totals_of_all(LINES))
+    };
+    let text = noticed_of(&story, "skip_dedup", check, "committed:3");
+    differ(&text, &["kafka"]);
+}
+
+/// A batch that comes after a newer one changes nothing, as long as it comes under its own time.
+#[test]
+fn totals_in_elasticsearch_and_hbase_under_other_keys_or_under_the_time_of_the_clock_are_wrong() {
+    let story = || {
+        let story = Story::new(&TOPIC, Kind::Sqlite, Memory::Checkpoint, "").with_totals();
+        story.with_sinks([Sink::elasticsearch(), Sink::hbase()])
+    };
+    let at = "committed:3";
+    crash_and_recover(&mut story().build(Build::Sabotaged, Some("late_batch")), at).unwrap();
+    for sabotage in ["key_by_run", "late_by_clock"] {
+        let text = told(&story, sabotage, crash_and_recover, at);
+        differ(&text, &["elasticsearch", "hbase"]);
     }
 }
 
@@ -96,7 +162,6 @@ fn a_checkpoint_that_is_published_before_its_commit_skips_a_batch() {
     let story = || {
         Story::new(&TOPIC, Kind::Postgres, Memory::Checkpoint, &server).with_state(State::Map, Store::Memory)
     };
-    let text =
-        noticed_of(&story, Kind::Postgres, "checkpoint_early", crash_before_a_commit, "manifest-published");
+    let text = noticed_of(&story, "checkpoint_early", crash_before_a_commit, "manifest-published");
     assert!(text.contains("should hold every batch up to"), "{text}");
 }

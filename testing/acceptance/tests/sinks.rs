@@ -6,10 +6,8 @@ use std::sync::LazyLock;
 use tidegate_acceptance::broker::topic_of_lines;
 use tidegate_acceptance::database::Kind;
 use tidegate_acceptance::kills::kills;
-use tidegate_acceptance::program::Build;
 use tidegate_acceptance::sinks::Sink;
 use tidegate_acceptance::story::{Memory, Story, Topic, crash_and_recover, shared};
-use tidegate_acceptance::truth::totals_of_all;
 use tidegate_core::CRASH_POINTS;
 
 /// Lines of a job that is killed once.
@@ -71,15 +69,4 @@ fn random_kills_with_outputs_of_counts() {
 #[test]
 fn random_kills_with_outputs_of_totals() {
     kill("totals", totals);
-}
-
-/// Kafka adds what it is given, so a batch that is written again is there twice.
-#[test]
-fn a_build_that_does_not_ask_kafka_what_it_holds_is_found_out() {
-    let mut story = counts(&TOPIC).build(Build::Sabotaged, Some("skip_dedup"));
-    story.crash("committed:3").unwrap();
-    story.finish().unwrap_err();
-    let expected = totals_of_all(FEW);
-    let told = story.check_sinks(&expected).unwrap_err();
-    assert!(told.contains("kafka:"), "{told}");
 }
