@@ -1,19 +1,24 @@
 //! Outputs of the word count that are no database, each read by a client that knows nothing of Tidegate.
 
-use crate::broker::{empty_topic, new_name};
+use crate::broker::{empty_topic, new_name, take_at_most};
 use crate::truth::Totals;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tidegate_servers::{
     ELASTICSEARCH_ENV, HBASE_ENV, HDFS_ENV, duckdb, hadoop_records, hbase_rows, java_read_committed,
-    make_hbase_table,
+    make_hbase_table, set_hdfs_quota,
 };
 
 /// Partitions of a topic that a job writes to.
 const PARTITIONS: i32 = 3;
 /// More words than any test has.
 const WORDS_MAX: u32 = 1_000_000;
+
+/// Bytes that no batch of records has, and the marker that ends a transaction still fits into: without it the brokers can end none.
+const SMALL: u32 = 300;
+/// Where an output of files has those of a batch until it is committed (`docs/formats.md`).
+const STAGED: &str = "_tidegate/staged";
 
 /// One output of a job, new and empty.
 #[derive(Clone, Debug)]
@@ -107,13 +112,35 @@ impl Sink {
         call("PUT", &format!("{url}/{index}"), Some(&body));
     }
 
-    /// Lets an index take no documents, or any again.
+    /// Lets a topic, a folder of Parquet files in HDFS or an index take nothing of a batch, or all of it again.
     ///
     /// # Panics
-    /// When the server is not there, or this is no index.
+    /// When the server is not there, or this is none of them.
     pub fn refuse(&self, refuse: bool) {
-        let Sink::Elasticsearch { url, index } = self else { panic!("{self:?} is no index") };
-        call("PUT", &format!("{url}/{index}/_settings"), Some(&json!({ "index.blocks.write": refuse })));
+        match self {
+            Sink::Kafka { brokers, topic } => {
+                take_at_most(brokers, topic, if refuse { SMALL } else { 1_000_000 });
+            }
+            Sink::Parquet { url } => {
+                let storage = tidegate_object_store::storage(url).expect("the storage is there");
+                let (server, folder) = url.rsplit_once('/').expect("a folder is in the root of HDFS");
+                let quota = |names| set_hdfs_quota(server, &format!("/{folder}/{STAGED}"), names);
+                let object = format!("{STAGED}/here");
+                // With an object in it the folder stays, and has as many names as it may have.
+                if refuse {
+                    storage.put(&object, b"here".to_vec()).expect("an object can be put");
+                    quota(Some(2)).expect("a quota can be set");
+                } else {
+                    quota(None).expect("a quota can be taken away");
+                    storage.delete(&object).expect("an object can be removed");
+                }
+            }
+            Sink::Elasticsearch { url, index } => {
+                let blocks = json!({ "index.blocks.write": refuse });
+                call("PUT", &format!("{url}/{index}/_settings"), Some(&blocks));
+            }
+            other => panic!("{other:?} can't be made to refuse anything"),
+        }
     }
 
     /// A new table.

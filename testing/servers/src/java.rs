@@ -69,6 +69,18 @@ pub fn hadoop_records(files: &[impl AsRef<Path>]) -> Result<Vec<(String, String)
     Ok(pairs(&records))
 }
 
+/// Lets the folder `path` of the HDFS at `url` hold so many files and folders at most, itself included; `None`: any number.
+pub fn set_hdfs_quota(url: &str, path: &str, names: Option<u64>) -> Result<(), ServerError> {
+    let mut admin = java(&hdfs_class_path()?, &cache_dir(), HEAP_MIB);
+    admin.args(["org.apache.hadoop.hdfs.tools.DFSAdmin", "-fs", url]);
+    match names {
+        Some(names) => admin.args(["-setQuota", &names.to_string(), path]),
+        None => admin.args(["-clrQuota", path]),
+    };
+    let output = admin.output().tried(|| "cannot start java".to_owned())?;
+    if output.status.success() { Ok(()) } else { Err(failed(&format!("HDFS, quota of {path}"), &output)) }
+}
+
 /// Lines of two columns.
 fn pairs(lines: &[String]) -> Vec<(String, String)> {
     let pair = |line: &String| {

@@ -37,6 +37,7 @@ pub use hbase::Hbase;
 pub use hdfs::Hdfs;
 pub use java::{
     duckdb, hadoop_records, hadoop_sequence_files, hbase_rows, java_read_committed, make_hbase_table,
+    set_hdfs_quota,
 };
 pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Postgres, PostgresOptions};
