@@ -8,6 +8,7 @@
 //! race among the objects, and reads a file that is replaced meanwhile in two pieces that do not fit.
 
 mod files;
+mod slowed;
 mod staged;
 
 pub(crate) use files::HdfsFiles;
@@ -18,6 +19,7 @@ use crate::{ANSWER_LIMIT, limit, refused};
 use hdfs_native::client::FileStatus;
 use hdfs_native::file::FileWriter;
 use hdfs_native::{Client, ClientBuilder, HdfsError, WriteOptions};
+use slowed::slowed;
 use staged::HdfsStaged;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +30,9 @@ use tidegate_storage::{check_folder, check_path, check_rename, nothing_to_rename
 use uuid::Uuid;
 
 const ASIDE: &str = "_~aside";
+/// A DataNode tells the NameNode of a block when it has told the writer. A writer that closes the file before that is told to come
+/// again, and `hdfs-native` does so half a second later: with this pause it is rarely too early.
+const REPORT_PAUSE: Duration = Duration::from_millis(5);
 const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a call is begun again that others got in the way of.
 const TRIES: usize = 16;
@@ -162,7 +167,7 @@ impl Folder {
         let mut writer = self.create(file).await?;
         writer.write_bytes(bytes.into()).await?;
         writer.hsync().await?;
-        writer.close().await
+        slowed(writer.close(), REPORT_PAUSE).await
     }
 
     /// Gives a written file its name, in a folder that is made if it is missing. `false` when an object has it, unless it may

@@ -12,6 +12,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::RDKafkaErrorCode as Code;
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -135,9 +136,9 @@ impl Markers {
         }
     }
 
-    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
+    fn admin(&self) -> Result<Admin> {
         let settings = &self.origin.settings.asking;
-        settings.client().create().map_err(|error| settings.refusal(&error))
+        settings.client().create().map(|client| Admin(Some(client))).map_err(|error| settings.refusal(&error))
     }
 
     /// Reads what committed transactions have left, from the end back until nothing older matters.
@@ -204,6 +205,26 @@ impl Markers {
 
     pub(super) fn at(&self) -> String {
         format!("{}, markers topic {}", self.origin.place(), self.place.topic)
+    }
+}
+
+/// A client for topics and their settings. At its end it waits for a thread of its own, which looks up every 100 ms: the caller does
+/// not.
+struct Admin(Option<AdminClient<DefaultClientContext>>);
+
+impl Deref for Admin {
+    type Target = AdminClient<DefaultClientContext>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("it is taken by drop only")
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        // Without a thread it is dropped here.
+        let _ = thread::Builder::new().name("tidegate-kafka-admin".to_owned()).spawn(move || drop(client));
     }
 }
 

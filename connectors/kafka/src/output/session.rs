@@ -25,6 +25,9 @@ use tidegate_core::{BatchId, Error, OutputId, Result};
 const STEP: Duration = Duration::from_millis(10);
 /// For a question that librdkafka goes on with when it is asked again.
 const ASK_STEP: Duration = Duration::from_millis(500);
+/// The first of those for a transactional id, doubled from one to the next. A coordinator that still ends what an earlier run left
+/// open says so, and librdkafka comes back half a second later; asked again, it does so at once.
+const ASK_STEP_FIRST: Duration = Duration::from_millis(25);
 /// For a transaction to be committed, the coordinator away included.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(20);
 /// For a transaction to be taken back. What is left open is ended by the next opening.
@@ -131,12 +134,13 @@ impl Session {
         }
         let id = self.transactional_id.as_deref().unwrap_or("none");
         let place = format!("{}, transactional id {id}", self.origin.place());
-        let started = Instant::now();
+        let (started, mut step) = (Instant::now(), ASK_STEP_FIRST);
         loop {
-            let error = match self.producer.init_transactions(ASK_STEP) {
+            let error = match self.producer.init_transactions(step) {
                 Ok(()) => return Ok(()),
                 Err(error) => told(error),
             };
+            step = (step * 2).min(ASK_STEP);
             self.check_admitted()?;
             if !error.goes_on {
                 return Err(self.explained(&place, &error));
