@@ -1,6 +1,7 @@
 //! A file of HDFS that is written aside, piece by piece, and published by a rename.
 
-use super::{Folder, failed};
+use super::slowed::slowed;
+use super::{Folder, REPORT_PAUSE, failed};
 use crate::blocking::Blocking;
 use crate::{ANSWER_LIMIT, limit};
 use hdfs_native::file::FileWriter;
@@ -63,7 +64,7 @@ impl StagedObject for HdfsStaged {
         self.blocking.run(&place.clone(), ANSWER_LIMIT, async move {
             // On the disks of its DataNodes, which closing alone does not ask for.
             let closed = match writer.hsync().await {
-                Ok(()) => writer.close().await,
+                Ok(()) => slowed(writer.close(), REPORT_PAUSE).await,
                 Err(e) => Err(e),
             };
             closed.map_err(|e| failed(&place, "can't be put", e))
