@@ -66,6 +66,24 @@ fn files_of_many_records_have_markers_and_blocks_and_come_back() {
 }
 
 #[test]
+fn a_file_that_is_taken_in_pieces_is_the_same() {
+    let pairs: Vec<(String, i64)> =
+        (0..20_000).map(|n| (format!("key {}", n % 1_000).repeat(9), n)).collect();
+    for compression in all_compressions() {
+        let mut file = SequenceWriter::new(&header::<String, i64>(compression), *SYNC);
+        let mut pieces = Vec::new();
+        for (place, (key, value)) in pairs.iter().enumerate() {
+            file.append(key, value).unwrap();
+            if place % 700 == 0 {
+                pieces.extend(file.take());
+            }
+        }
+        pieces.extend(file.finish());
+        assert!(pieces == written(compression, &pairs), "{compression:?}");
+    }
+}
+
+#[test]
 fn the_bytes_are_those_of_the_format() {
     let mut expected = b"SEQ\x06".to_vec();
     expected.extend(b"\x19org.apache.hadoop.io.Text\x21org.apache.hadoop.io.LongWritable\x00\x00");
