@@ -23,6 +23,7 @@ use slowed::slowed;
 use staged::HdfsStaged;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidegate_core::{Error, Result, StagedObject, Storage, StoredObject, is_storage_path};
@@ -44,6 +45,9 @@ const SETTINGS: [(&str, &str); 4] = [
     ("dfs.client.socket-timeout", "8000"),
 ];
 
+/// The one setting that is no setting of Hadoop's, but a variable.
+const USER: &str = "HADOOP_USER_NAME";
+
 /// See [`crate::storage`].
 pub(crate) struct HdfsStorage {
     folder: Folder,
@@ -59,6 +63,8 @@ struct Folder {
     url: String,
     /// The path of it, without a slash at the end; empty for the root.
     root: String,
+    /// Of new files.
+    options: WriteOptions,
 }
 
 impl fmt::Debug for HdfsStorage {
@@ -133,11 +139,18 @@ impl Folder {
         let address = format!("hdfs://{authority}");
         let mut settings: BTreeMap<&str, &str> = BTreeMap::from(SETTINGS);
         settings.extend(given.iter().copied());
-        let builder =
+        let user = settings.remove(USER);
+        let mut options = WriteOptions::default();
+        options.replication = number(&address, "dfs.replication", &mut settings)?;
+        options.block_size = number(&address, "dfs.blocksize", &mut settings)?;
+        let mut builder =
             ClientBuilder::new().with_url(&address).with_config(settings).with_io_runtime(blocking.handle());
+        if let Some(user) = user {
+            builder = builder.with_user(user);
+        }
         let client = builder.build().map_err(|e| failed(&address, "no client can be made", e))?;
         let root = if root.is_empty() { String::new() } else { format!("/{root}") };
-        Ok(Folder { client, url: format!("{address}{root}"), root })
+        Ok(Folder { client, url: format!("{address}{root}"), root, options })
     }
 
     fn file(&self, path: &str) -> String {
@@ -159,7 +172,7 @@ impl Folder {
 
     /// A new file, to be written.
     async fn create(&self, file: &str) -> Result<FileWriter, HdfsError> {
-        self.client.create(file, WriteOptions::default()).await
+        self.client.create(file, &self.options).await
     }
 
     /// A new file, on the disks of its DataNodes on return.
@@ -397,6 +410,12 @@ impl Storage for HdfsStorage {
     }
 }
 
+/// Takes a setting that the client leaves to its callers.
+fn number<N: FromStr>(address: &str, name: &str, settings: &mut BTreeMap<&str, &str>) -> Result<Option<N>> {
+    let Some(value) = settings.remove(name) else { return Ok(None) };
+    value.parse().map(Some).map_err(|_| refused(address, &format!("{name} is {value:?}"), "give a number"))
+}
+
 /// Whether there is nothing of that name, or a file where a folder of it would be.
 fn is_missing(error: &HdfsError) -> bool {
     match error {
@@ -424,6 +443,7 @@ const PASSING: [&str; 6] = [
 
 /// The error about the object or folder `place`.
 fn failed(place: &str, what: &str, error: HdfsError) -> Error {
+    let error = without_trace(error);
     let help = match &error {
         HdfsError::RPCError(class, _) | HdfsError::FatalRPCError(class, _) => {
             if PASSING.iter().any(|passing| class.ends_with(passing)) {
@@ -454,6 +474,73 @@ fn failed(place: &str, what: &str, error: HdfsError) -> Error {
     };
     match help {
         Some(help) => refused(place, what, help).because(error),
-        None => Error::retry(format!("{place}: {what}")).because(error),
+        None => Error::retry(format!("{place}: {what}{}", passing_help(&error))).because(error),
+    }
+}
+
+/// What the NameNode says, without the lines of its own program where it says so.
+fn without_trace(error: HdfsError) -> HdfsError {
+    let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
+    match error {
+        HdfsError::RPCError(class, text) => HdfsError::RPCError(class, first(text)),
+        HdfsError::FatalRPCError(class, text) => HdfsError::FatalRPCError(class, first(text)),
+        HdfsError::AlreadyExists(text) => HdfsError::AlreadyExists(first(text)),
+        other => other,
+    }
+}
+
+/// What to look at when it does not pass by itself.
+fn passing_help(error: &HdfsError) -> &'static str {
+    match error {
+        HdfsError::RPCError(class, _) if class.ends_with(".SafeModeException") => {
+            "; the NameNode is in safe mode until the DataNodes have reported: do they run?"
+        }
+        HdfsError::RPCError(_, text) if text.contains("could only be written to") => {
+            "; no DataNode takes it: does one run, with room on its disks?"
+        }
+        HdfsError::DataTransferError(_) | HdfsError::BlocksNotFound(_) => {
+            "; do the DataNodes run that have it?"
+        }
+        HdfsError::IOError(_) => {
+            "; do the NameNode and the DataNodes run, and is this the NameNode's address?"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_core::ErrorKind;
+
+    #[test]
+    fn a_setting_that_is_no_number_is_refused() {
+        let number = |value| number::<u32>("hdfs://host", "dfs.replication", &mut BTreeMap::from([value]));
+        assert_eq!(number(("dfs.replication", "2")).unwrap(), Some(2));
+        assert_eq!(number(("dfs.other", "2")).unwrap(), None);
+        let error = number(("dfs.replication", "two")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Reconfigure);
+        assert_eq!(error.to_string(), "hdfs://host: dfs.replication is \"two\"; give a number");
+    }
+
+    #[test]
+    fn what_may_pass_is_a_retry_that_says_what_to_look_at() {
+        let answered = |class: &str, text: &str| HdfsError::RPCError(class.to_owned(), text.to_owned());
+        let full = "File /a/x could only be written to 0 of the 1 minReplication nodes. There are 1 datanode(s) running and no \
+                    node(s) are excluded in this operation.";
+        for (error, help) in [
+            (answered("java.io.IOException", full), "does one run, with room on its disks?"),
+            (answered("org.apache.hadoop.hdfs.server.namenode.SafeModeException", ""), "is in safe mode"),
+            (HdfsError::BlocksNotFound("/a/x".to_owned()), "do the DataNodes run that have it?"),
+            (
+                HdfsError::IOError(std::io::ErrorKind::ConnectionRefused.into()),
+                "is this the NameNode's address?",
+            ),
+        ] {
+            let error = failed("hdfs://host:8020/a/x", "can't be put", error);
+            assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+            assert!(error.to_string().starts_with("hdfs://host:8020/a/x: can't be put; "), "{error}");
+            assert!(error.to_string().contains(help), "{error}");
+        }
     }
 }

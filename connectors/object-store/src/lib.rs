@@ -51,7 +51,7 @@ pub fn storage(url: &str) -> Result<Arc<dyn Storage>> {
 }
 
 /// As [`storage`], with `settings` in the place of variables of the same name: `AWS_...` for S3, and for HDFS Hadoop's own
-/// (`dfs.client...`). This is the way to two buckets with different credentials in one process.
+/// (`dfs.client...`, `dfs.replication` and `dfs.blocksize`) and `HADOOP_USER_NAME`. This is the way to two buckets with different credentials in one process.
 ///
 /// # Errors
 /// As [`storage`]. An `AWS_...` name that does not exist is refused; a variable that does not is left alone.

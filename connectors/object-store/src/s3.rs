@@ -217,7 +217,8 @@ impl Storage for S3Storage {
         check_rename(from, to)?;
         let nothing = || nothing_to_rename(from, to).context(self.place(""));
         let Some(length) = self.length(from)? else {
-            return if self.is_there(to)? { Ok(()) } else { Err(nothing()) };
+            // Unlike the looks, which have no words in their answers, this tells when the whole bucket is gone.
+            return if self.is_there(to)? || self.get(to)?.is_some() { Ok(()) } else { Err(nothing()) };
         };
         let (client, old, new) = (self.client.clone(), self.key(from), self.key(to));
         let (place, what) = (self.place(to), format!("can't be made of {from} by copying it"));
@@ -314,7 +315,11 @@ fn failed(place: &str, what: &str, error: StoreError) -> Error {
     };
     match help {
         Some(help) => refused(place, what, help).because(error),
-        None => Error::retry(format!("{place}: {what}")).because(error),
+        None if text.contains("status code: ") => Error::retry(format!("{place}: {what}")).because(error),
+        None => {
+            let help = "does the store run, and is AWS_ENDPOINT_URL its address?";
+            Error::retry(format!("{place}: {what}; {help}")).because(error)
+        }
     }
 }
 

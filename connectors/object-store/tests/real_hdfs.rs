@@ -4,11 +4,11 @@
 mod support;
 
 use hdfs_native::{ClientBuilder, WriteOptions};
-use std::cell::RefCell;
-use support::{
-    folder, is_away, loses_nothing_acknowledged, shared, shows_files_of_any_name, survives_an_outage,
-};
-use tidegate_object_store::{files, storage};
+use support::cuts::is_done_or_not_wherever_it_is_cut;
+use support::{Server, folder, loses_nothing_while_it_goes_and_comes, shared, shows_files_of_any_name};
+use tidegate_core::ErrorKind;
+use tidegate_object_store::{files, storage, storage_with};
+use tidegate_servers::wire::Wire;
 use tidegate_servers::{HDFS_ENV, Hdfs};
 use tidegate_storage::conformance;
 
@@ -74,31 +74,67 @@ fn hdfs_clears_away_what_was_left_a_day_ago_and_nothing_younger() {
     assert_eq!(left.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), [format!("{aside}/young")]);
 }
 
-#[test]
-fn hdfs_that_is_away_is_a_retry_and_works_when_it_is_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let hdfs = RefCell::new(Hdfs::start(dir.path()).unwrap());
-    let url = format!("{}/checkpoints", hdfs.borrow().url());
-    let opened = storage(&url).unwrap();
-    survives_an_outage(
-        &*opened,
-        || hdfs.borrow_mut().stop().unwrap(),
-        || hdfs.borrow_mut().start_again().unwrap(),
-    );
-    hdfs.borrow_mut().stop().unwrap();
-    is_away(|| storage(&url), &url);
+impl Server for Hdfs {
+    fn stop(&mut self) {
+        Hdfs::stop(self).unwrap();
+    }
+
+    fn kill(&mut self) {
+        Hdfs::kill(self);
+    }
+
+    fn start_again(&mut self) {
+        Hdfs::start_again(self).unwrap();
+    }
 }
 
 #[test]
-fn hdfs_killed_between_puts_loses_nothing_acknowledged() {
+fn hdfs_that_goes_and_comes_under_calls_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let hdfs = RefCell::new(Hdfs::start(dir.path()).unwrap());
-    let storage = storage(&format!("{}/checkpoints", hdfs.borrow().url())).unwrap();
-    loses_nothing_acknowledged(
-        storage,
-        || hdfs.borrow_mut().kill(),
-        || hdfs.borrow_mut().start_again().unwrap(),
+    let mut hdfs = Hdfs::start(dir.path()).unwrap();
+    let url = format!("{}/checkpoints", hdfs.url());
+    loses_nothing_while_it_goes_and_comes(|| storage(&url), &mut hdfs);
+
+    let opened = storage(&url).unwrap();
+    // What the user may not is no fault that passes.
+    let error = storage_with(&url, &[("HADOOP_USER_NAME", "stranger")]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Reconfigure, "{error}");
+    assert!(error.to_string().contains("give the user the right to write there"), "{error}");
+    assert!(error.to_string().contains("user=stranger"), "{error}");
+    hdfs.set_space_quota("/checkpoints", 1).unwrap();
+    let error = opened.put("a/put", vec![1]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Reconfigure, "{error}");
+    assert!(
+        error.to_string().contains("a/put: can't be put; make room within the quota of that folder"),
+        "{error}"
     );
+}
+
+#[test]
+fn hdfs_without_room_is_a_retry_that_says_where_to_look() {
+    let url = format!("{}/{}", shared(HDFS_ENV), folder());
+    // A block has to have room as a whole: with this size all disks are full.
+    let error = storage_with(&url, &[("dfs.blocksize", "140737488355328")]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+    assert!(error.to_string().starts_with(&format!("{url}/_~probe/")), "{error}");
+    let help = "can't be put; no DataNode takes it: does one run, with room on its disks?";
+    assert!(error.to_string().contains(help), "{error}");
+    assert!(!error.to_string().contains('\n'), "{error}");
+}
+
+#[test]
+fn hdfs_has_each_call_done_or_not_wherever_the_connection_is_cut() {
+    let (server, folder) = (shared(HDFS_ENV), folder());
+    // To the NameNode: the client goes to the DataNode itself.
+    let wire = Wire::to(server.strip_prefix("hdfs://").unwrap());
+    let through = storage(&format!("hdfs://{}/{folder}", wire.address())).unwrap();
+    let direct = storage(&format!("{server}/{folder}")).unwrap();
+    let all = files(&format!("{server}/{folder}")).unwrap();
+    is_done_or_not_wherever_it_is_cut(&*through, &*direct, &wire, |case| {
+        let files = all.list(usize::MAX).unwrap();
+        let seen = files.iter().filter(|file| !file.path.starts_with("_~aside/"));
+        assert!(seen.count() <= 1, "{case}: {files:?}");
+    });
 }
 
 #[test]

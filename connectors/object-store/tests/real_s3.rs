@@ -6,29 +6,28 @@ mod support;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, PutOptions};
-use std::cell::RefCell;
+use std::fs;
 use std::sync::Arc;
-use support::{
-    folder, is_away, loses_nothing_acknowledged, shared, shows_files_of_any_name, survives_an_outage,
-};
+use support::cuts::is_done_or_not_wherever_it_is_cut;
+use support::{Server, folder, loses_nothing_while_it_goes_and_comes, shared, shows_files_of_any_name};
 use tidegate_core::{ErrorKind, Result, Storage};
 use tidegate_object_store::{files_with, storage_with};
+use tidegate_servers::wire::Wire;
 use tidegate_servers::{ALLUXIO_ENV, S3, S3_ENV};
 use tidegate_storage::conformance;
 
 fn open(endpoint: &str, bucket: &str, secret: &str) -> Result<Arc<dyn Storage>> {
+    open_in(&folder(), endpoint, bucket, secret)
+}
+
+fn open_in(folder: &str, endpoint: &str, bucket: &str, secret: &str) -> Result<Arc<dyn Storage>> {
     let settings = [
         ("AWS_ENDPOINT_URL", endpoint),
         ("AWS_ACCESS_KEY_ID", S3::ACCESS_KEY_ID),
         ("AWS_SECRET_ACCESS_KEY", secret),
         ("AWS_ALLOW_HTTP", "true"),
     ];
-    storage_with(&format!("s3://{bucket}/{}", folder()), &settings)
-}
-
-fn own(s3: &RefCell<S3>) -> Arc<dyn Storage> {
-    let endpoint = s3.borrow().endpoint();
-    open(&endpoint, S3::BUCKET, S3::SECRET_ACCESS_KEY).unwrap()
+    storage_with(&format!("s3://{bucket}/{folder}"), &settings)
 }
 
 #[test]
@@ -80,30 +79,52 @@ fn s3_that_ignores_the_condition_is_found_out_and_still_refuses_a_second_object(
     assert!(storage.put_new("a/x", b"third".to_vec()).unwrap());
 }
 
-#[test]
-fn s3_that_is_away_is_a_retry_and_works_when_it_is_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let s3 = RefCell::new(S3::start(dir.path()).unwrap());
-    let storage = own(&s3);
-    survives_an_outage(
-        &*storage,
-        || s3.borrow_mut().stop().unwrap(),
-        || s3.borrow_mut().start_again().unwrap(),
-    );
-    s3.borrow_mut().stop().unwrap();
-    let endpoint = s3.borrow().endpoint();
-    is_away(|| open(&endpoint, S3::BUCKET, S3::SECRET_ACCESS_KEY), "s3://tidegate");
+impl Server for S3 {
+    fn stop(&mut self) {
+        S3::stop(self).unwrap();
+    }
+
+    fn kill(&mut self) {
+        S3::kill(self);
+    }
+
+    fn start_again(&mut self) {
+        S3::start_again(self).unwrap();
+    }
 }
 
 #[test]
-fn s3_killed_between_puts_loses_nothing_acknowledged() {
+fn s3_that_goes_and_comes_under_calls_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let s3 = RefCell::new(S3::start(dir.path()).unwrap());
-    loses_nothing_acknowledged(
-        own(&s3),
-        || s3.borrow_mut().kill(),
-        || s3.borrow_mut().start_again().unwrap(),
-    );
+    let mut s3 = S3::start(dir.path()).unwrap();
+    let (endpoint, folder) = (s3.endpoint(), folder());
+    let open = || open_in(&folder, &endpoint, S3::BUCKET, S3::SECRET_ACCESS_KEY);
+    loses_nothing_while_it_goes_and_comes(open, &mut s3);
+
+    let storage = open().unwrap();
+    fs::remove_dir_all(s3.files()).unwrap();
+    let told = |result: Result<()>| {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Reconfigure, "{error}");
+        assert!(error.to_string().contains("there is no such bucket: make it, or name another"), "{error}");
+        assert!(error.to_string().starts_with(&storage.describe()), "{error}");
+    };
+    told(storage.put("a/x", vec![1]));
+    told(storage.put_new("a/x", vec![1]).map(drop));
+    told(storage.get("a/x").map(drop));
+    told(storage.list("a").map(drop));
+    told(storage.rename("a/x", "b/x"));
+}
+
+#[test]
+fn s3_has_each_call_done_or_not_wherever_the_connection_is_cut() {
+    let (server, folder) = (shared(S3_ENV), folder());
+    let wire = Wire::to(server.strip_prefix("http://").unwrap());
+    let open = |endpoint: &str| open_in(&folder, endpoint, S3::BUCKET, S3::SECRET_ACCESS_KEY).unwrap();
+    let (through, direct) = (open(&format!("http://{}", wire.address())), open(&server));
+    is_done_or_not_wherever_it_is_cut(&*through, &*direct, &wire, |case| {
+        assert!(direct.list("").unwrap().len() <= 1, "{case}: {:?}", direct.list(""));
+    });
 }
 
 #[test]

@@ -68,6 +68,11 @@ impl Alluxio {
         format!("127.0.0.1:{}", self.ports.proxy_web.number())
     }
 
+    /// Where the files lie in the store below, which is a directory.
+    pub fn files(&self) -> PathBuf {
+        self.dir.join("files")
+    }
+
     /// The file that all starts of the master log to; beside it are `worker.log` and `proxy.log`.
     pub fn log(&self) -> PathBuf {
         self.dir.join("master.log")

@@ -1,7 +1,7 @@
 //! HDFS with one NameNode and one DataNode, as tests want it.
 //!
-//! It differs from production in that blocks have one copy, nobody is asked who he is or what he may, and the NameNode leaves
-//! its safe mode as soon as every block was reported.
+//! It differs from production in that blocks have one copy, nobody is asked for a proof of who he is, and the NameNode leaves
+//! its safe mode as soon as every block was reported. Who started it may do everything, others what the permissions of files say.
 
 use crate::daemons::{Daemon, Daemons, java};
 use crate::error::Tried;
@@ -65,6 +65,24 @@ impl Hdfs {
     /// The address for clients: `hdfs://127.0.0.1:PORT`. It stays the same over stops and starts of this value.
     pub fn url(&self) -> String {
         format!("hdfs://127.0.0.1:{}", self.ports.name_rpc.number())
+    }
+
+    /// Copies what a pattern such as `/a/*` names into a folder of this machine, which is there, by Hadoop's own client.
+    pub fn copy_to_local(&self, pattern: &str, to: &Path) -> Result<(), ServerError> {
+        self.run("org.apache.hadoop.fs.FsShell", &["-get", pattern, &to.display().to_string()])
+    }
+
+    /// Bounds the bytes that files below a folder, which is there, may take.
+    pub fn set_space_quota(&self, folder: &str, bytes: u64) -> Result<(), ServerError> {
+        let arguments = ["-setSpaceQuota", &bytes.to_string(), folder];
+        self.run("org.apache.hadoop.hdfs.tools.DFSAdmin", &arguments)
+    }
+
+    /// Runs one of Hadoop's commands.
+    fn run(&self, class: &str, arguments: &[&str]) -> Result<(), ServerError> {
+        let mut java = java(&self.class_path, &self.dir, HEAP_MIB);
+        java.arg(class).args(arguments);
+        run_logged(&format!("Hadoop's {}", arguments.join(" ")), java, &self.dir.join("client.log"))
     }
 
     /// The file that all starts of the NameNode log to.
@@ -143,7 +161,7 @@ impl Hdfs {
             ("dfs.namenode.name.dir", format!("file://{}", self.dir.join("name").display())),
             ("dfs.datanode.data.dir", format!("file://{}", self.dir.join("data").display())),
             ("dfs.replication", "1".to_owned()),
-            ("dfs.permissions.enabled", "false".to_owned()),
+            ("dfs.permissions.enabled", "true".to_owned()),
             ("dfs.namenode.safemode.extension", "0".to_owned()),
             ("dfs.namenode.datanode.registration.ip-hostname-check", "false".to_owned()),
         ];

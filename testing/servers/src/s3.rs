@@ -53,6 +53,11 @@ impl S3 {
         format!("http://127.0.0.1:{}", self.port.number())
     }
 
+    /// Where the objects of the bucket lie as files.
+    pub fn files(&self) -> PathBuf {
+        self.dir.join("data").join(Self::BUCKET)
+    }
+
     /// The file that all starts log to.
     pub fn log(&self) -> PathBuf {
         self.dir.join("s3.log")
@@ -78,6 +83,7 @@ impl S3 {
         if self.is_running() {
             return Ok(());
         }
+        remove_half_written(&self.files())?;
         let mut command = java(&self.class_path, &self.dir, HEAP_MIB);
         command.arg(format!("-Dlogback.configurationFile={}", self.dir.join("logback.xml").display()));
         command.args(["org.gaul.s3proxy.Main", "--properties"]).arg(self.dir.join("s3proxy.conf"));
@@ -111,6 +117,30 @@ impl S3 {
     }
 }
 
+/// Removes what a server that was killed has left of objects on their way, which it would show as objects: `NAME-UUID`. A real S3 shows
+/// no part of an object.
+fn remove_half_written(folder: &Path) -> Result<(), ServerError> {
+    let read = || format!("cannot read {}", folder.display());
+    for entry in fs::read_dir(folder).tried(read)? {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).tried(read)?;
+        if path.is_dir() {
+            remove_half_written(&path)?;
+        } else if name.to_str().is_some_and(is_half_written) {
+            fs::remove_file(&path).tried(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name ends with a dash and a UUID.
+fn is_half_written(name: &str) -> bool {
+    let groups: Vec<&str> = name.rsplitn(6, '-').collect();
+    let is_group = |(group, length): (&&str, usize)| {
+        group.len() == length && group.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    groups.len() == 6 && groups.iter().zip([12, 4, 4, 4, 8]).all(is_group)
+}
+
 /// To standard output, which is the log file. Without it every byte of every request is logged.
 const LOGGING: &str = "\
 <configuration>
@@ -120,3 +150,23 @@ const LOGGING: &str = "\
 <root level=\"info\"><appender-ref ref=\"out\"/></root>
 </configuration>
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_half_written_is_known_by_its_name() {
+        let uuid = "c92ed7d6-64be-41a3-a6a3-864bd212ac07";
+        for (name, expected) in [
+            (format!("10-{uuid}"), true),
+            (format!("part-00000.parquet-{uuid}"), true),
+            (uuid.to_owned(), false),
+            (format!("x{uuid}"), false),
+            (format!("10-{uuid}0"), false),
+            ("part-00000-0000000007-0000000012-0.parquet".to_owned(), false),
+        ] {
+            assert_eq!(is_half_written(&name), expected, "{name}");
+        }
+    }
+}

@@ -256,7 +256,7 @@ impl AlluxioStorage {
     /// either.
     fn rename_over(&self, from: &str, to: &str) -> Result<bool, RestError> {
         let mut versions = self.versions(from)?;
-        let Some(newest) = versions.pop() else { return Ok(!self.versions(to)?.is_empty()) };
+        let Some(newest) = versions.pop() else { return self.keep_newest(to) };
         // First, or they would be the object when the newest has another name.
         for older in versions {
             self.remove(&older.file)?;
@@ -264,6 +264,15 @@ impl AlluxioStorage {
         self.publish_over(&newest.file, to)?;
         self.left(from);
         Ok(true)
+    }
+
+    /// Whether there is an object. Older ones of it, which a call that was cut off has left, are removed: programs that read the files
+    /// themselves would see both.
+    fn keep_newest(&self, path: &str) -> Result<bool, RestError> {
+        let mut versions = self.versions(path)?;
+        let newest = versions.pop();
+        versions.iter().try_for_each(|older| self.remove(&older.file))?;
+        Ok(newest.is_some())
     }
 
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>, RestError> {
@@ -378,10 +387,14 @@ const PASSING: [&str; 7] =
 
 /// The error about the object or folder `place`.
 fn failed(place: &str, what: &str, error: RestError) -> Error {
+    let away = |help: &str| Error::retry(format!("{place}: {what}; {help}"));
     let help = match &error {
-        RestError::Away(_) => return Error::retry(format!("{place}: {what}")).because(error),
+        RestError::Away(_) => {
+            return away("does Alluxio's proxy run, and is this its address and not the master's?")
+                .because(error);
+        }
         RestError::Status(status, _) if PASSING.contains(&status.as_str()) => {
-            return Error::retry(format!("{place}: {what}")).because(error);
+            return away("do Alluxio's master and workers run, and the store below them?").because(error);
         }
         RestError::Status(status, text) => match status.as_str() {
             "ALREADY_EXISTS" => {

@@ -1,12 +1,14 @@
 //! What every store must do when its server goes and comes back.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod cuts;
+
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use tidegate_core::{ErrorKind, FileSystem, Storage, UserFile};
+use tidegate_core::{Error, ErrorKind, FileSystem, Result, Storage, UserFile};
 use uuid::Uuid;
 
 /// The address that `cargo xtask test` hands out.
@@ -21,78 +23,144 @@ pub(crate) fn folder() -> String {
     format!("test-{}", Uuid::new_v4())
 }
 
+/// How long is waited for what a busy machine takes its time for.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How long a client waits that was told to try again.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Objects that are acknowledged between one fault and the next.
+const OBJECTS: usize = 5;
+
 /// What an error must say while the server is away, and how long it may take: ten seconds and what a busy machine adds.
-pub(crate) fn is_away<T: std::fmt::Debug>(call: impl FnOnce() -> tidegate_core::Result<T>, place: &str) {
+pub(crate) fn is_away<T: std::fmt::Debug>(call: impl FnOnce() -> Result<T>, place: &str) {
     let start = Instant::now();
-    let error = call().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
-    assert!(error.to_string().contains(place), "{error} does not name {place}");
+    is_retry(&call().unwrap_err(), place);
     assert!(start.elapsed() < Duration::from_secs(60), "it took {:?}", start.elapsed());
 }
 
-/// With the server stopped every call is a `Retry` in bounded time; with it back the same storage works, and finds all.
-pub(crate) fn survives_an_outage(storage: &dyn Storage, stop: impl FnOnce(), start: impl FnOnce()) {
-    storage.put("a/before", b"before".to_vec()).unwrap();
-    stop();
-    is_away(|| storage.put("a/during", vec![1]), "a/during");
-    is_away(|| storage.put_new("a/new", vec![1]), "a/new");
-    is_away(|| storage.get("a/before"), "a/before");
-    is_away(|| storage.list("a"), "/a");
-    is_away(|| storage.delete("a/before"), "a/before");
-    is_away(|| storage.rename("a/before", "b/after"), "");
-    start();
-    assert_eq!(storage.get("a/before").unwrap(), Some(b"before".to_vec()));
-    storage.put("a/later", b"after".to_vec()).unwrap();
-    storage.rename("a/later", "a/after").unwrap();
-    assert!(storage.put_new("a/new", b"new".to_vec()).unwrap());
-    let paths: Vec<String> = storage.list("a").unwrap().into_iter().map(|object| object.path).collect();
-    assert_eq!(paths, ["a/after", "a/before", "a/new"]);
+fn is_retry(error: &Error, place: &str) {
+    assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+    assert!(error.to_string().contains(place), "{error} does not name {place}");
+}
+
+/// A server of the test's own.
+pub(crate) trait Server: Send {
+    /// In order.
+    fn stop(&mut self);
+    /// As by a crash.
+    fn kill(&mut self);
+    /// With the same data, at the same address.
+    fn start_again(&mut self);
 }
 
 fn bytes(number: usize) -> Vec<u8> {
     vec![u8::try_from(number % 251).unwrap(); 50_000 + number]
 }
 
-/// The server is killed while objects are put, and started again: what was acknowledged is there, the rest is there whole or not
-/// at all, and nothing else is.
-pub(crate) fn loses_nothing_acknowledged(
-    storage: Arc<dyn Storage>,
-    kill: impl FnOnce(),
-    start: impl FnOnce(),
+/// The server is stopped, and later killed, under calls, and started again: each call does what it says or is a `Retry` that names its
+/// place, also while the server is on its way up or down, and while it is away in bounded time. A `put` and a `rename` are asked for
+/// until they are acknowledged, as a job does: in the end all objects are there, whole, under their last names, and nothing else is.
+pub(crate) fn loses_nothing_while_it_goes_and_comes(
+    open: impl Fn() -> Result<Arc<dyn Storage>> + Sync,
+    server: &mut dyn Server,
 ) {
-    const BEFORE_THE_KILL: usize = 10;
-    let (acknowledged, seen) = mpsc::channel();
-    let writer = thread::spawn({
-        let storage = storage.clone();
-        move || {
-            let mut number = 0;
-            loop {
-                if let Err(error) = storage.put(&format!("kill/{number}"), bytes(number)) {
-                    assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
-                    return number;
-                }
-                acknowledged.send(number).unwrap();
-                number += 1;
+    let storage = open().unwrap();
+    let place = storage.describe();
+    let (acknowledged, over) = (AtomicUsize::new(0), Over::default());
+    let until_it_is_done = |call: &dyn Fn() -> Result<()>| {
+        while let Err(error) = call() {
+            is_retry(&error, &place);
+            if over.pause() {
+                return false;
             }
         }
+        true
+    };
+    let objects = || {
+        for number in 0.. {
+            let (from, to) = (format!("now/{number}"), format!("then/{number}"));
+            if !until_it_is_done(&|| storage.put(&from, bytes(number)))
+                || !until_it_is_done(&|| storage.rename(&from, &to))
+                || !until_it_is_done(&|| {
+                    assert!(storage.get(&to)? == Some(bytes(number)), "{to} was acknowledged");
+                    storage.list("then").map(drop)
+                })
+            {
+                return;
+            }
+            acknowledged.store(number + 1, Ordering::Release);
+            if over.is_set() {
+                return;
+            }
+        }
+    };
+    let more_come = || {
+        let (begun, before) = (Instant::now(), acknowledged.load(Ordering::Acquire));
+        while acknowledged.load(Ordering::Acquire) < before + OBJECTS {
+            assert!(begun.elapsed() < PATIENCE, "{place}: nothing more is put");
+            thread::yield_now();
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(&objects);
+        scope.spawn(|| while until_it_is_done(&|| open().map(drop)) && !over.pause() {});
+        let _over = SetOnDrop(&over);
+        more_come();
+        server.stop();
+        every_call_is_away(&*storage, &open);
+        server.start_again();
+        more_come();
+        server.kill();
+        server.start_again();
+        more_come();
     });
-    let first: Vec<usize> = seen.iter().take(BEFORE_THE_KILL).collect();
-    kill();
-    let failed = writer.join().unwrap();
-    start();
-    let all: Vec<usize> = first.into_iter().chain(seen.iter()).collect();
-    for number in &all {
-        let object = storage.get(&format!("kill/{number}")).unwrap();
-        assert!(object == Some(bytes(*number)), "object {number} of {all:?} was acknowledged");
+    let all = acknowledged.into_inner();
+    for number in 0..all {
+        assert!(storage.get(&format!("then/{number}")).unwrap() == Some(bytes(number)), "{number} of {all}");
     }
-    let last = storage.get(&format!("kill/{failed}")).unwrap();
-    assert!(last.is_none() || last == Some(bytes(failed)), "what was not acknowledged is there in part");
+    // The last one may have been on its way.
+    until_it_is_done(&|| storage.put(&format!("now/{all}"), bytes(all)));
+    until_it_is_done(&|| storage.rename(&format!("now/{all}"), &format!("then/{all}")));
     let listed: BTreeSet<String> = storage.list("").unwrap().into_iter().map(|object| object.path).collect();
-    let mut expected: BTreeSet<String> = all.iter().map(|number| format!("kill/{number}")).collect();
-    expected.extend(last.is_some().then(|| format!("kill/{failed}")));
-    assert_eq!(listed, expected);
-    storage.put(&format!("kill/{failed}"), bytes(failed)).unwrap();
-    assert!(storage.get(&format!("kill/{failed}")).unwrap() == Some(bytes(failed)));
+    assert_eq!(listed, (0..=all).map(|number| format!("then/{number}")).collect());
+}
+
+/// At the same time: each of them waits until it gives up.
+fn every_call_is_away(storage: &dyn Storage, open: &(impl Fn() -> Result<Arc<dyn Storage>> + Sync)) {
+    let place = storage.describe();
+    thread::scope(|scope| {
+        scope.spawn(|| is_away(|| storage.put("a/put", vec![1]), "a/put"));
+        scope.spawn(|| is_away(|| storage.put_new("a/new", vec![1]), "a/new"));
+        scope.spawn(|| is_away(|| storage.get("a/get"), "a/get"));
+        scope.spawn(|| is_away(|| storage.list("a"), "/a"));
+        scope.spawn(|| is_away(|| storage.delete("a/delete"), "a/delete"));
+        scope.spawn(|| is_away(|| storage.rename("a/from", "b/to"), &place));
+        scope.spawn(|| is_away(open, &place));
+    });
+}
+
+/// Whether the calls that go on in other threads are to end.
+#[derive(Default)]
+struct Over(Mutex<bool>, Condvar);
+
+impl Over {
+    fn is_set(&self) -> bool {
+        *self.0.lock().unwrap()
+    }
+
+    /// Waits as a client does that is to try again.
+    fn pause(&self) -> bool {
+        let over = self.0.lock().unwrap();
+        *self.1.wait_timeout_while(over, PAUSE, |over| !*over).unwrap().0
+    }
+}
+
+struct SetOnDrop<'a>(&'a Over);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
 }
 
 /// Files of any name are listed to a depth, looked at, read in pieces, and told from those that take their place.
