@@ -35,7 +35,7 @@ impl fmt::Debug for Call {
     }
 }
 
-const CALLS: [Call; 8] = [
+const CALLS: [Call; 9] = [
     Call {
         name: "a put",
         from: None,
@@ -48,6 +48,20 @@ const CALLS: [Call; 8] = [
         from: None,
         to: Some(OLD),
         call: |storage| storage.put("b/to", NEW.to_vec()).map(|()| true),
+        then: (None, Some(NEW)),
+    },
+    Call {
+        name: "a put piece by piece",
+        from: None,
+        to: Some(OLD),
+        call: |storage| {
+            let Some(mut staged) = storage.stage("b/to")? else {
+                return storage.put("b/to", NEW.to_vec()).map(|()| true);
+            };
+            staged.write(NEW)?;
+            staged.close()?;
+            staged.publish().map(|()| true)
+        },
         then: (None, Some(NEW)),
     },
     Call {
