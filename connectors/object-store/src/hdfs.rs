@@ -140,9 +140,11 @@ impl Folder {
         let mut settings: BTreeMap<&str, &str> = BTreeMap::from(SETTINGS);
         settings.extend(given.iter().copied());
         let user = settings.remove(USER);
-        let mut options = WriteOptions::default();
-        options.replication = number(&address, "dfs.replication", &mut settings)?;
-        options.block_size = number(&address, "dfs.blocksize", &mut settings)?;
+        let options = WriteOptions {
+            replication: number(&address, "dfs.replication", &mut settings)?,
+            block_size: number(&address, "dfs.blocksize", &mut settings)?,
+            ..WriteOptions::default()
+        };
         let mut builder =
             ClientBuilder::new().with_url(&address).with_config(settings).with_io_runtime(blocking.handle());
         if let Some(user) = user {

@@ -5,10 +5,14 @@
 use crate::{ANSWER_LIMIT, limit};
 use serde_json::{Value, json};
 use std::fmt;
+use std::thread;
 use std::time::Duration;
 use ureq::Agent;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+/// How often is looked whether a file that was closed is whole.
+const LOOKS: usize = 50;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 /// A proxy.
 #[derive(Clone)]
@@ -95,7 +99,21 @@ impl Rest {
         };
         // Also after a failed write: an open stream is kept by the proxy for an hour.
         let closed = self.close(&stream, limit(bytes.len() as u64));
-        written.and(closed)
+        written.and(closed)?;
+        self.is_complete(path, bytes.len() as u64)
+    }
+
+    /// The proxy says that a stream is closed also when closing failed, and when another of its threads is still at it. So whether the file
+    /// is whole is asked for.
+    fn is_complete(&self, path: &str, bytes: u64) -> Answer<()> {
+        for _ in 0..LOOKS {
+            let entry = self.entry(path)?;
+            if entry.is_complete && entry.bytes == bytes {
+                return Ok(());
+            }
+            thread::sleep(BETWEEN_LOOKS);
+        }
+        Err(RestError::Away(format!("{path} was written and not completed; the proxy's log may say why")))
     }
 
     /// The bytes of a file.
