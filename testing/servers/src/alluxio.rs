@@ -175,7 +175,8 @@ const SETTINGS: &[(&str, &str)] = &[
     // One master: no quorum to be found at the start.
     ("master.journal.type", "UFS"),
     ("master.metastore", "HEAP"),
-    ("worker.ramdisk.size", "256MB"),
+    // A block that is being written takes 16 MB of it, also for an hour after its writer was cut off.
+    ("worker.ramdisk.size", "2GB"),
     ("worker.tieredstore.level0.alias", "SSD"),
     ("worker.tieredstore.level0.dirs.mediumtype", "SSD"),
     ("user.file.writetype.default", "CACHE_THROUGH"),

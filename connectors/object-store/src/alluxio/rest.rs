@@ -113,7 +113,9 @@ impl Rest {
             }
             thread::sleep(BETWEEN_LOOKS);
         }
-        Err(RestError::Away(format!("{path} was written and not completed; the proxy's log may say why")))
+        let text =
+            format!("{path} was written and is not complete; has a worker room? the proxy's log says why");
+        Err(RestError::Status("UNAVAILABLE".to_owned(), text))
     }
 
     /// The bytes of a file.
