@@ -101,7 +101,7 @@ pub(crate) fn loses_nothing_while_it_goes_and_comes(
         }
     };
     thread::scope(|scope| {
-        scope.spawn(&objects);
+        scope.spawn(objects);
         scope.spawn(|| while until_it_is_done(&|| open().map(drop)) && !over.pause() {});
         let _over = SetOnDrop(&over);
         more_come();
