@@ -253,6 +253,7 @@ fields!(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde::Serialize;
     use std::collections::{BTreeMap, HashMap, HashSet};
 
     #[derive(Serialize)]
@@ -298,7 +299,7 @@ mod tests {
         assert_eq!(hash_row(&maps()), hash_row(&ordered));
         let set: HashSet<_> = words.iter().cloned().collect();
         assert_eq!(hash_row(&set), hash_row(&words));
-        assert_ne!(hash_row(&words[1..]), hash_row(&words));
+        assert_ne!(hash_row(&words[1..].to_vec()), hash_row(&words));
         let swapped = BTreeMap::from([("a", "2"), ("b", "1")]);
         assert_ne!(hash_row(&swapped), hash_row(&BTreeMap::from([("a", "1"), ("b", "2")])));
     }
