@@ -7,6 +7,7 @@ use crate::failure::{Failure, Refusal};
 use crate::options::Bounds;
 use serde_json::Value;
 use std::fmt;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -115,10 +116,10 @@ impl Client {
             Ok(request) => self.agent.run(request),
             Err(error) => Err(ureq::Error::Http(error)),
         };
-        let mut answer = answer.map_err(unanswered)?;
+        let mut answer = answer.map_err(|error| self.unanswered(error))?;
         let status = answer.status().as_u16();
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
-        let body = body.map_err(unanswered)?;
+        let body = body.map_err(|error| self.unanswered(error))?;
         let value = serde_json::from_slice::<Value>(&body);
         match (status, value) {
             (200..=299, Ok(value)) => Ok(value),
@@ -127,6 +128,29 @@ impl Client {
                 Err(Failure::Away(format!("the answer is no answer of Elasticsearch: {start:?}")))
             }
             (_, value) => Err(Failure::Refused(Refusal::read(status, &value.unwrap_or_default()["error"]))),
+        }
+    }
+
+    /// A call to which no answer came.
+    fn unanswered(&self, error: ureq::Error) -> Failure {
+        let is_tls = match &error {
+            ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
+            ureq::Error::Io(error) => error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()),
+            _ => false,
+        };
+        let hung_up = match &error {
+            ureq::Error::Io(error) => {
+                matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
+            }
+            ureq::Error::Protocol(_) => true,
+            _ => false,
+        };
+        match error.to_string() {
+            text if is_tls => Failure::Tls(text),
+            text if hung_up && !self.address.is_tls => Failure::Away(format!(
+                "{text} (a server with TLS hangs up so: then its URL begins with https://)"
+            )),
+            text => Failure::Away(text),
         }
     }
 
@@ -165,16 +189,6 @@ impl Tries {
         thread::sleep(pause);
         true
     }
-}
-
-/// A call to which no answer came.
-fn unanswered(error: ureq::Error) -> Failure {
-    let is_tls = match &error {
-        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
-        ureq::Error::Io(error) => error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()),
-        _ => false,
-    };
-    if is_tls { Failure::Tls(error.to_string()) } else { Failure::Away(error.to_string()) }
 }
 
 #[cfg(test)]

@@ -103,10 +103,10 @@ pub(crate) fn failed(place: &str, what: &str, failure: Failure) -> Error {
             "give the certificate of the authority by ca_certificate(), or mend the server's certificate"
         }
         Failure::Refused(refusal) => match (refusal.status, refusal.kind.as_str()) {
-            (401, _) => "user and password, or the API key, are not accepted",
+            (401, _) => "user and password (basic_auth), or the API key (api_key), are not accepted",
             (403, "cluster_block_exception") => return blocked(place, what, &refusal.reason),
             (403, _) => {
-                "the user needs the privileges create_index, view_index_metadata, manage and write on the index and on \
+                "the user needs the privileges view_index_metadata and write on the index, and manage and write on \
                  tidegate-staging-*"
             }
             (404, "index_not_found_exception") => "the index is gone: make it, and start again",

@@ -61,6 +61,23 @@ pub(crate) fn make(client: &Client, index: &str, body: &Value) -> Result<(), Fai
 }
 
 impl Looked {
+    /// Whether documents may bring fields that the mapping does not have yet, somewhere in it.
+    pub(crate) fn takes_new_fields(&self) -> bool {
+        fn some(mapping: &Value, inherited: bool) -> bool {
+            let takes = match mapping.get("dynamic") {
+                None => inherited,
+                Some(set) => ![json!(false), json!("false"), json!("strict")].contains(set),
+            };
+            let fields = mapping.get("properties").and_then(Value::as_object);
+            let is_object =
+                |field: &&Value| field.get("properties").is_some() || field.get("dynamic").is_some();
+            takes
+                || fields
+                    .is_some_and(|fields| fields.values().filter(is_object).any(|field| some(field, takes)))
+        }
+        some(&self.mappings, true)
+    }
+
     /// Whether documents can be written.
     ///
     /// # Errors
@@ -93,6 +110,18 @@ impl Looked {
 mod tests {
     use super::*;
     use tidegate_core::ErrorKind;
+
+    #[test]
+    fn new_fields_come_where_the_mapping_lets_them() {
+        let takes = |mappings: Value| Looked { mappings, settings: Map::new() }.takes_new_fields();
+        assert!(takes(json!({})));
+        assert!(takes(json!({ "dynamic": "runtime" })));
+        assert!(!takes(json!({ "dynamic": "strict", "properties": { "n": { "type": "long" } } })));
+        assert!(!takes(json!({ "dynamic": "false", "properties": { "o": { "properties": {} } } })));
+        assert!(takes(
+            json!({ "dynamic": false, "properties": { "o": { "dynamic": true, "properties": {} } } })
+        ));
+    }
 
     #[test]
     fn what_can_not_be_written_is_told_by_its_settings() {

@@ -33,6 +33,7 @@ mod index;
 mod letters;
 mod options;
 mod output;
+mod rights;
 mod save;
 mod staging;
 mod writer;

@@ -7,6 +7,7 @@ use crate::failure::Place;
 use crate::index::{self, Looked};
 use crate::letters;
 use crate::options::{Bounds, Refresh, Refused};
+use crate::rights::{self, Need};
 use crate::staging::Staging;
 use crate::writer::{DocumentWriter, Target};
 use serde_json::Value;
@@ -229,9 +230,20 @@ impl ElasticsearchOutput {
         Ok(())
     }
 
+    /// Refuses a user who could not do all that a batch does, before the first one finds out.
+    fn check_rights(&self, target: &Target, staging: &Staging, place: &str) -> Result<()> {
+        let mut needs = vec![Need::of_index(&self.index).and("maintenance", self.refresh == Refresh::Now)];
+        if let Refused::DeadLetter(dead) = &self.refused {
+            needs.push(Need::of_index(dead));
+        }
+        needs.extend(staging.names().map(Need::of_staging));
+        rights::check(&target.client, place, &needs)
+    }
+
     /// The index, made if it is missing and that is wanted.
     fn look_or_make(&self, target: &Target, place: &str) -> Result<Looked> {
         if let (None, Some(body)) = (index::look(&target.client, place, &self.index)?, &self.create) {
+            rights::check(&target.client, place, &[Need::of_index(&self.index).and("create_index", true)])?;
             index::make(&target.client, &self.index, body).at(place, "can't be made")?;
         }
         index::look_at(&target.client, place, &self.index)
@@ -265,16 +277,23 @@ impl Output<Document> for ElasticsearchOutput {
         let target = self.target();
         let place = format!("output {}, {}", context.output, target.place(&self.index));
         self.check_settings(&place)?;
+        let staging = self.staging(&context.output);
+        self.check_rights(&target, &staging, &place)?;
         let looked = self.look_or_make(&target, &place)?;
         looked.check_writable(&place)?;
+        let widens = looked.takes_new_fields();
+        rights::check(&target.client, &place, &[Need::of_index(&self.index).and("manage", widens)])?;
         if let Refused::DeadLetter(dead) = &self.refused {
             let place = format!("output {}, {}", context.output, target.place(dead));
-            index::make(&target.client, dead, &letters::body()).at(&place, "can't be made")?;
+            let is_missing = index::look(&target.client, &place, dead)?.is_none();
+            if is_missing {
+                rights::check(&target.client, &place, &[Need::of_index(dead).and("create_index", true)])?;
+                index::make(&target.client, dead, &letters::body()).at(&place, "can't be made")?;
+            }
             let looked = index::look_at(&target.client, &place, dead)?;
             looked.check_writable(&place)?;
             letters::check(&place, &looked)?;
         }
-        let staging = self.staging(&context.output);
         staging.make(&target.client, &looked).at(&place, "its staging index can't be made")?;
         Ok(Held::default())
     }

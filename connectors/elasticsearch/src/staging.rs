@@ -64,6 +64,11 @@ impl Staging {
         Staging { alias, index, followed: Mutex::new(None), is_suspect: AtomicBool::new(false) }
     }
 
+    /// The names that a user needs privileges on.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        [self.index.as_str(), self.alias.as_str()].into_iter()
+    }
+
     /// Makes it anew, after the real index, unless it is there as it would be made: to make an index takes a server half a second and
     /// more, and each start would wait for it.
     pub(crate) fn make(&self, client: &Client, real: &Looked) -> Result<(), Failure> {

@@ -4,6 +4,7 @@
 
 use crate::context::Ear;
 use crate::params::Settings;
+use crate::rights::{self, Granted, GrantedTopics, Operation, Resource};
 use crate::strategy::Selection;
 use crate::topic_ids::{self, Question, TopicIds};
 use crate::topic_partition::TopicPartition;
@@ -95,8 +96,13 @@ impl Cluster {
     fn silence(&self, timeout: Duration, error: &Error) -> String {
         let heard = self.client.client().context().newest();
         let heard = heard.map_or_else(|| error.to_string(), |text| self.settings.scrub(&text));
+        let hint = if heard.contains("Disconnected") {
+            "; a broker hangs up on who does not speak the security.protocol that its port is set to"
+        } else {
+            ""
+        };
         format!(
-            "Kafka at {} did not answer within {:.1} s; check bootstrap.servers and that the brokers run: {heard}",
+            "Kafka at {} did not answer within {:.1} s; check bootstrap.servers and that the brokers run: {heard}{hint}",
             self.settings.bootstrap,
             timeout.as_secs_f64()
         )
@@ -117,15 +123,25 @@ impl Cluster {
         }
     }
 
-    /// What is there of `selection` now.
+    /// What is there of `selection` now, to be read.
     pub(crate) fn find(&self, selection: &Selection, timeout: Duration) -> Result<Found> {
+        self.find_for(&[Operation::Read], selection, timeout)
+    }
+
+    /// What is there of `selection` now. An error about a topic that may not even be seen names `purpose`, which includes that.
+    pub(crate) fn find_for(
+        &self,
+        purpose: &[Operation],
+        selection: &Selection,
+        timeout: Duration,
+    ) -> Result<Found> {
         match selection {
             Selection::Pattern(pattern) => self.find_matching(pattern, timeout),
-            Selection::Topics(topics) => self.find_topics(topics, timeout),
+            Selection::Topics(topics) => self.find_topics(purpose, topics, timeout),
             Selection::Partitions(partitions) => {
                 let topics: BTreeSet<String> = partitions.iter().map(|it| it.topic.clone()).collect();
                 let topics: Vec<String> = topics.into_iter().collect();
-                let there = self.find_topics(&topics, timeout)?.partitions;
+                let there = self.find_topics(purpose, &topics, timeout)?.partitions;
                 let wanted = partitions.iter().cloned();
                 let (found, missing): (Vec<_>, Vec<_>) = wanted.partition(|it| there.contains(it));
                 Ok(Found {
@@ -136,10 +152,10 @@ impl Cluster {
         }
     }
 
-    fn find_topics(&self, topics: &[String], timeout: Duration) -> Result<Found> {
+    fn find_topics(&self, purpose: &[Operation], topics: &[String], timeout: Duration) -> Result<Found> {
         let mut found = Found::default();
         for topic in topics {
-            match self.partitions_of(topic, timeout)? {
+            match self.partitions_of(purpose, topic, timeout)? {
                 Some(partitions) => found.partitions.extend(partitions),
                 None => found.missing.push(topic.clone()),
             }
@@ -148,7 +164,12 @@ impl Cluster {
     }
 
     /// `None` when there is no such topic.
-    fn partitions_of(&self, topic: &str, timeout: Duration) -> Result<Option<Vec<TopicPartition>>> {
+    fn partitions_of(
+        &self,
+        purpose: &[Operation],
+        topic: &str,
+        timeout: Duration,
+    ) -> Result<Option<Vec<TopicPartition>>> {
         let metadata = self
             .client
             .fetch_metadata(Some(topic), timeout)
@@ -159,8 +180,22 @@ impl Cluster {
                 Ok(Some(told.partitions().iter().map(|it| TopicPartition::new(topic, it.id())).collect()))
             }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
+            // Said of one that does not exist too.
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                Err(self.missing(purpose, Resource::Topic(topic)))
+            }
             Some(code) => Err(self.of_code(&format!("topic {topic}"), code)),
         }
+    }
+
+    /// How many replicas the partitions of `topic` have, the fewest; `None` when there is no such topic.
+    pub(crate) fn replicas(&self, topic: &str, timeout: Duration) -> Result<Option<usize>> {
+        let metadata = self
+            .client
+            .fetch_metadata(Some(topic), timeout)
+            .map_err(|error| self.failed(&format!("topic {topic}"), &error))?;
+        let told = metadata.topics().iter().find(|told| told.name() == topic);
+        Ok(told.and_then(|told| told.partitions().iter().map(|it| it.replicas().len()).min()))
     }
 
     fn find_matching(&self, pattern: &str, timeout: Duration) -> Result<Found> {
@@ -179,21 +214,64 @@ impl Cluster {
     /// The ids of the partitions' topics, where they have one.
     pub(crate) fn topic_ids(&self, partitions: &[TopicPartition], timeout: Duration) -> Result<TopicIds> {
         let topics: BTreeSet<&str> = partitions.iter().map(|it| it.topic.as_str()).collect();
-        let Some(first) = topics.first() else { return Ok(TopicIds::new()) };
-        let metadata = self
-            .client
-            .fetch_metadata(Some(first), timeout)
-            .map_err(|error| self.failed("topics", &error))?;
-        // librdkafka sends this question to the controller, and waits for one.
-        let controller = topic_ids::controller(&self.client);
-        if !metadata.brokers().iter().any(|broker| broker.id() == controller) {
-            log::debug!("Kafka at {}: no controller to ask for the ids of topics", self.settings.bootstrap);
+        if !self.answers_about(&topics, timeout)? {
             return Ok(TopicIds::new());
         }
         let answer = Question::ask(&self.client, &topics, timeout)?.answer(timeout);
         answer
             .unwrap_or(Err(RDKafkaErrorCode::OperationTimedOut))
             .map_err(|code| self.of_code("topics", code))
+    }
+
+    /// Whether there is anything to ask of `topics`, and a broker to ask.
+    fn answers_about(&self, topics: &BTreeSet<&str>, timeout: Duration) -> Result<bool> {
+        let Some(first) = topics.first() else { return Ok(false) };
+        let metadata = self
+            .client
+            .fetch_metadata(Some(first), timeout)
+            .map_err(|error| self.failed("topics", &error))?;
+        // librdkafka sends these questions to the controller, and waits for one.
+        let controller = topic_ids::controller(&self.client);
+        let there = metadata.brokers().iter().any(|broker| broker.id() == controller);
+        if !there {
+            log::debug!("Kafka at {}: no controller to ask about topics", self.settings.bootstrap);
+        }
+        Ok(there)
+    }
+
+    /// What this user may do with `topics`, as far as the broker says: one without an authorizer says everything, one before 2.3
+    /// nothing.
+    pub(crate) fn granted(&self, topics: &BTreeSet<&str>, timeout: Duration) -> Result<GrantedTopics> {
+        if !self.answers_about(topics, timeout)? {
+            return Ok(GrantedTopics::new());
+        }
+        let answer = Question::ask_for_rights(&self.client, topics, timeout)?.granted(timeout);
+        answer
+            .unwrap_or(Err(RDKafkaErrorCode::OperationTimedOut))
+            .map_err(|code| self.of_code("rights on topics", code))
+    }
+
+    /// What this user may do with `group`; `None` when the broker does not say in time.
+    pub(crate) fn granted_on_group(&self, group: &str, timeout: Duration) -> Result<Option<Granted>> {
+        let question = Question::ask_for_rights_on_group(&self.client, group, timeout)?;
+        match question.granted_on_group(timeout) {
+            Some(Ok(granted)) => Ok(granted),
+            Some(Err(RDKafkaErrorCode::GroupAuthorizationFailed)) => Ok(Some(Granted::new())),
+            other => {
+                log::debug!("Kafka at {}: group {group}: rights: {other:?}", self.settings.bootstrap);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The error of a user who lacks `operations`.
+    pub(crate) fn missing(&self, operations: &[Operation], resource: Resource<'_>) -> Error {
+        rights::missing(
+            &self.settings,
+            &format!("Kafka at {}", self.settings.bootstrap),
+            operations,
+            resource,
+        )
     }
 
     /// The first offset of each partition.
@@ -264,7 +342,9 @@ impl Cluster {
         let text = format!("Kafka at {}: {what}: {code}", self.settings.bootstrap);
         match code {
             RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
-                Error::reconfigure(format!("{text}; give this user the right to read and describe it"))
+                let principal = self.settings.principal();
+                let who = principal.as_deref().unwrap_or("this user");
+                Error::reconfigure(format!("{text}; grant {who} READ on it, or WRITE for an output"))
             }
             RDKafkaErrorCode::InvalidTopic => {
                 Error::reconfigure(format!("{text}; check the name of the topic"))
@@ -276,8 +356,9 @@ impl Cluster {
 
 /// The broker does not let this client in.
 pub(crate) fn refused(settings: &Settings, text: &str) -> Error {
+    let who = settings.principal().map(|principal| format!(" of {principal}")).unwrap_or_default();
     Error::reconfigure(settings.scrub(&format!(
-        "Kafka at {} refuses this client; check security.protocol and the sasl and ssl settings: {text}",
+        "Kafka at {} refuses this client; check security.protocol and the sasl and ssl settings{who}: {text}",
         settings.bootstrap
     )))
 }

@@ -114,11 +114,16 @@ struct Group {
 
 impl Group {
     fn run(self, desk: &Desk) {
+        let mut failing = false;
         while let Some(offsets) = next(desk) {
-            if let Err(text) = self.send(&offsets) {
+            let sent = self.send(&offsets);
+            // A commit that fails is made good by the next one. Said once: it may go on so for many batches.
+            let level = if failing { log::Level::Debug } else { log::Level::Warn };
+            failing = sent.is_err();
+            if let Err(text) = sent {
                 let text = self.settings.scrub(&text);
-                // A commit that fails is made good by the next one.
-                log::warn!(
+                log::log!(
+                    level,
                     "Kafka: offsets were not committed for group {}: {text}; the job does not need them",
                     self.name
                 );

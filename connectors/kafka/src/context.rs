@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) struct Ear {
     /// Waiting does not mend it: the credentials or certificates are wrong.
     refused: Mutex<Option<String>>,
-    /// The newest error of any kind, for the text of a time-out.
+    /// The newest error that says something, for the text of a time-out.
     newest: Mutex<Option<String>>,
     away: AtomicBool,
 }
@@ -65,13 +65,23 @@ pub(crate) fn passes(code: RDKafkaErrorCode) -> bool {
 
 impl ClientContext for Ear {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, text: &str) {
-        // What matters comes as an error event too; the lines are for whoever looks into librdkafka itself.
+        // A broker that hangs up is no error event, but what librdkafka makes of it (verify security.protocol) is worth to be told.
+        if facility == "FAIL" {
+            let said = text.split_once("]: ").map_or(text, |(_, said)| said);
+            *lock(&self.newest) = Some(said.to_owned());
+        }
+        // What else matters comes as an error event too; the lines are for whoever looks into librdkafka itself.
         log::debug!(target: "librdkafka", "{facility} {text}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
-        *lock(&self.newest) = Some(reason.to_owned());
+        let mut newest = lock(&self.newest);
+        // That all brokers are down says less than what was said of one of them.
+        if newest.is_none() || code != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *newest = Some(reason.to_owned());
+        }
+        drop(newest);
         match code {
             Some(
                 RDKafkaErrorCode::Authentication

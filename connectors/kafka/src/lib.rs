@@ -35,6 +35,7 @@ mod reader;
 mod receiver_stream;
 mod record;
 mod registry;
+mod rights;
 mod source;
 mod stored;
 mod strategy;

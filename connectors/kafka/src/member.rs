@@ -9,6 +9,7 @@ use crate::group_commit::GroupCommit;
 use crate::membership::{Membership, Offsets, commit_within, list_of};
 use crate::params::Settings;
 use crate::record::{KafkaRecord, OwnedRecord};
+use crate::rights::{self, Operation, Resource};
 use crate::topic_partition::TopicPartition;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -326,6 +327,7 @@ impl Member {
                 self.pause();
                 Ok(false)
             }
+            Err(Code::GroupAuthorizationFailed) => Err(self.client.context().missing_on_group()),
             Err(code) => Err(Error::retry(format!("offsets were not committed: {code}"))),
         }
     }
@@ -410,11 +412,10 @@ impl Member {
             Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition => {
                 Err(Error::retry("a topic does not exist; create it, or correct its name"))
             }
-            Code::TopicAuthorizationFailed
-            | Code::GroupAuthorizationFailed
-            | Code::ClusterAuthorizationFailed => Err(Error::reconfigure(format!(
-                "{code}; give this user the right to read the topics in this group"
-            ))),
+            Code::GroupAuthorizationFailed => Err(self.client.context().missing_on_group()),
+            Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
+                Err(self.missing_on_topics(code))
+            }
             Code::Fatal | Code::Fenced | Code::FencedInstanceId => Err(Error::reconfigure(format!(
                 "{code}: {error}; is another member of the group running under this group.instance.id?"
             ))),
@@ -435,6 +436,25 @@ impl Member {
                 Ok(())
             }
             code => Err(Error::retry(format!("{code}: {error}"))),
+        }
+    }
+
+    /// librdkafka does not say which of the topics it is.
+    fn missing_on_topics(&self, code: Code) -> Error {
+        let all = self.client.subscription().map(|all| all.to_topic_map()).unwrap_or_default();
+        let topics: Vec<_> = all.into_keys().map(|(topic, _)| topic).collect();
+        match topics.as_slice() {
+            [topic] => {
+                rights::missing(&self.settings, &code.to_string(), &[Operation::Read], Resource::Topic(topic))
+            }
+            topics => {
+                let principal = self.settings.principal();
+                let who = principal.as_deref().unwrap_or("this user");
+                Error::reconfigure(format!(
+                    "{code}; {who} needs READ on each of the topics {}",
+                    topics.join(", ")
+                ))
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use crate::context::Ear;
 use crate::group_commit::GroupCommit;
 use crate::params::OffsetReset;
 use crate::record::KafkaRecord;
+use crate::rights::{Operation, Resource};
 use crate::topic_ids::TopicIds;
 use crate::topic_partition::TopicPartition;
 use rdkafka::client::ClientContext;
@@ -105,6 +106,11 @@ impl Membership {
         Ok(by_id.max(self.handle.position(&without)))
     }
 
+    /// The error of a user who may not be a member of the group.
+    pub(crate) fn missing_on_group(&self) -> Error {
+        self.cluster.missing(&[Operation::Read], Resource::Group(&self.group))
+    }
+
     fn made_again(&self, name: &TopicPartition, id: &str, until: u64) -> Error {
         Error::data_lost(format!(
             "{name}: the topic was deleted and made again: its id {id} is another than that of the one that the job has stored \
@@ -117,7 +123,10 @@ impl Membership {
     /// Sets where each partition begins: where the log of the job ends or where the group is, whichever is further; a partition
     /// that neither knows, by `auto.offset.reset`.
     fn begin(&self, client: &BaseConsumer<Self>, given: &mut TopicPartitionList) -> Result<()> {
-        let asked = |error: KafkaError| Error::retry(format!("offsets of group {}: {error}", self.group));
+        let asked = |error: KafkaError| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => self.missing_on_group(),
+            _ => Error::retry(format!("offsets of group {}: {error}", self.group)),
+        };
         let names: Vec<_> =
             given.elements().iter().map(|it| TopicPartition::new(it.topic(), it.partition())).collect();
         let ids = self.cluster.topic_ids(&names, ASK_TIMEOUT)?;

@@ -161,8 +161,21 @@ impl Settings {
         for (name, value) in ALWAYS {
             config.set(*name, *value);
         }
-        config.set_log_level(RDKafkaLogLevel::Warning);
+        // From this level on it says why a connection ended.
+        config.set_log_level(RDKafkaLogLevel::Info);
         config
+    }
+
+    /// Who this client is to the broker's authorizer, where the settings say it: a certificate or a ticket says it elsewhere.
+    pub(crate) fn principal(&self) -> Option<String> {
+        let lower = |name: &str| self.params.get(name).map(str::to_ascii_lowercase);
+        let protocol = lower("security.protocol").unwrap_or_else(|| "plaintext".to_owned());
+        let mechanism = lower("sasl.mechanism").or_else(|| lower("sasl.mechanisms")).unwrap_or_default();
+        if protocol == "plaintext" {
+            return Some("User:ANONYMOUS".to_owned());
+        }
+        let named = protocol.starts_with("sasl") && (mechanism == "plain" || mechanism.starts_with("scram"));
+        self.params.get("sasl.username").filter(|_| named).map(|name| format!("User:{name}"))
     }
 
     /// librdkafka's words for what it does not take, with the secret values left out.

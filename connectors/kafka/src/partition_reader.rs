@@ -32,7 +32,7 @@ pub(crate) enum Trouble {
     /// The topic or the partition does not exist.
     NotThere,
     /// The user may not read it.
-    Refused(RDKafkaErrorCode),
+    Refused,
     /// Anything else that waiting does not mend.
     Stop(Error),
 }
@@ -275,7 +275,7 @@ fn trouble(code: RDKafkaErrorCode, text: &str) -> Option<Trouble> {
         Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition => {
             Some(Trouble::NotThere)
         }
-        Code::TopicAuthorizationFailed => Some(Trouble::Refused(code)),
+        Code::TopicAuthorizationFailed => Some(Trouble::Refused),
         code if passes(code) => {
             log::debug!("Kafka: {text}");
             None

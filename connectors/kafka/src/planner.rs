@@ -50,6 +50,7 @@ impl KafkaPlanner {
         for name in before.iter().filter(|name| !names.contains(name)) {
             log::warn!("Kafka: {name} was read before and is not selected any more, or does not exist");
         }
+        self.source.check_rights(cluster, &names)?;
         let timeout = self.source.options.start_timeout;
         let begins = cluster.at_start(timeout, |it, wait| it.begins(&names, wait))?;
         let ends = cluster.at_start(timeout, |it, wait| it.ends(&names, wait))?;

@@ -8,6 +8,7 @@ use crate::params::Settings;
 use crate::partition_reader::{PartitionReader, Trouble};
 use crate::record::KafkaRecord;
 use crate::registry::OpenQueues;
+use crate::rights::{self, Operation, Resource};
 use crate::strategy::Options;
 use crate::topic_ids::Question;
 use crate::topic_partition::TopicPartition;
@@ -99,10 +100,12 @@ impl KafkaReader {
             Trouble::OutOfRange | Trouble::NotThere => self
                 .look_at_the_log(place)
                 .map_err(|error| error.context(format!("Kafka at {}", self.settings.bootstrap))),
-            Trouble::Refused(code) => Err(Error::reconfigure(format!(
-                "Kafka at {}: {name}: {code}; give this user the right to read it",
-                self.settings.bootstrap
-            ))),
+            Trouble::Refused => Err(rights::missing(
+                &self.settings,
+                &format!("Kafka at {}: {name} can't be read", self.settings.bootstrap),
+                &[Operation::Read],
+                Resource::Topic(&name.topic),
+            )),
         }
     }
 

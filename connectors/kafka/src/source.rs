@@ -7,11 +7,16 @@ use crate::planner::KafkaPlanner;
 use crate::reader::KafkaReader;
 use crate::record::KafkaRecord;
 use crate::registry::OpenQueues;
+use crate::rights::{self, Operation, Resource};
 use crate::strategy::{ConsumerStrategy, LocationStrategy, Options, Selection};
 use crate::topic_partition::{OffsetRange, TopicPartition};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tidegate_core::{Error, InputContext, Planner, Reader, Result, Source, SourceRange, StreamId};
+
+/// For the group's coordinator to tell rights. What it does not tell in time is told by a commit.
+const GROUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Kafka as a source: each batch a recorded range of offsets of each partition.
 ///
@@ -88,6 +93,28 @@ impl Inner {
             log::warn!("Kafka at {}: there are no {} yet", self.settings.bootstrap, self.selection);
         }
         Ok(found)
+    }
+
+    /// Refuses what this user may not read, before the first batch would find out; and a group to which offsets may not be committed.
+    pub(crate) fn check_rights(&self, cluster: &Cluster, names: &[TopicPartition]) -> Result<()> {
+        let topics: BTreeSet<&str> = names.iter().map(|it| it.topic.as_str()).collect();
+        let granted = cluster.at_start(self.options.start_timeout, |it, wait| it.granted(&topics, wait))?;
+        for topic in topics {
+            rights::check_topic(&self.settings, "the input", &granted, &[Operation::Read], topic)?;
+        }
+        let group = self.settings.group.as_deref().filter(|_| self.options.commit_offsets);
+        let Some(group) = group else { return Ok(()) };
+        match cluster.granted_on_group(group, GROUP_TIMEOUT)? {
+            Some(granted) if !granted.contains(&Operation::Read) => {
+                let place = "offsets for lag tools can't be committed";
+                let missing =
+                    rights::missing(&self.settings, place, &[Operation::Read], Resource::Group(group));
+                Err(Error::reconfigure(format!(
+                    "{missing}. The job itself does not need them: leave group.id out, or set commit_offsets(false)"
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn at_host(&self, error: Error) -> Error {

@@ -1,4 +1,5 @@
-//! One Elasticsearch node, as tests want it: no security, a small heap, nothing but the server's own modules.
+//! One Elasticsearch node, as tests want it: a small heap, nothing but the server's own modules, and no security unless a test asks
+//! for it.
 //!
 //! It is the distribution that Elasticsearch's own integration tests use: without the modules for scripts, reindexing and most
 //! analyzers. It refuses to run as root; see `nobody`.
@@ -10,6 +11,7 @@ use crate::ports::Port;
 use crate::process::Process;
 use crate::{ServerError, fetch, http};
 use rustix::process::Signal;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +24,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks whether it is ready.
 const LOOK: Duration = Duration::from_millis(100);
 const HEAP_MIB: u32 = 512;
+/// The node logs these when one that asks for passwords lets users in.
+const SECURE_LINES: [&str; 2] = ["Security is enabled", "indices into cluster_state"];
 
 /// An Elasticsearch node on loopback that lives as long as this value at most.
 #[derive(Debug)]
@@ -34,14 +38,44 @@ pub struct Elasticsearch {
     log: PathBuf,
     http: Port,
     transport: Port,
+    tls: Option<Tls>,
     _scratch: Option<Scratch>,
 }
 
+/// What a node shows who connects to it, as PEM.
+#[derive(Clone)]
+struct Tls {
+    certificate: String,
+    key: String,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls(..)")
+    }
+}
+
 impl Elasticsearch {
+    /// Name and password of the user of a secured node who may do everything.
+    pub const ADMIN: (&str, &str) = ("admin", "tidegate-admin");
+    /// Name and password of the user of a secured node who may do what [`Self::set_role`] says, and at first nothing.
+    pub const USER: (&str, &str) = ("ann", "open sesame");
+
     /// Starts a node in `dir` and returns when documents can be written. Indices of an earlier one there are kept and served.
     ///
     /// Only one at a time may use `dir`.
     pub fn start(dir: &Path) -> Result<Self, ServerError> {
+        Self::start_with(dir, None)
+    }
+
+    /// As [`Elasticsearch::start`], for a node that speaks `https` by this certificate and its key (PEM), and lets in two users:
+    /// [`Elasticsearch::ADMIN`] and [`Elasticsearch::USER`]. They stand in files: what would keep others, and API keys, in an index
+    /// needs analyzers that this node has not.
+    pub fn start_secured(dir: &Path, certificate: &str, key: &str) -> Result<Self, ServerError> {
+        Self::start_with(dir, Some(Tls { certificate: certificate.to_owned(), key: key.to_owned() }))
+    }
+
+    fn start_with(dir: &Path, tls: Option<Tls>) -> Result<Self, ServerError> {
         fetch::create_open_dir(dir)?;
         let dir = dir.canonicalize().tried(|| format!("cannot find {}", dir.display()))?;
         Need::Java.check()?;
@@ -55,6 +89,7 @@ impl Elasticsearch {
             log: dir.join("elasticsearch.log"),
             http: Port::free()?,
             transport: Port::free()?,
+            tls,
             _scratch: scratch,
         };
         node.write_settings()?;
@@ -62,9 +97,20 @@ impl Elasticsearch {
         Ok(node)
     }
 
-    /// The address for clients: `http://127.0.0.1:PORT`. It stays the same over stops and starts of this value.
+    /// The address for clients: `http://127.0.0.1:PORT`, or `https://`. It stays the same over stops and starts of this value.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.http.number())
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.http.number())
+    }
+
+    /// What [`Self::USER`] may do from now on, as a role in JSON. A secured node looks ten times a second whether it has changed.
+    pub fn set_role(&self, role: &str) -> Result<(), ServerError> {
+        let path = self.work.join("config/roles.yml");
+        // Moved there: the node never sees a part of it.
+        let part = path.with_extension("part");
+        fs::write(&part, format!("writer: {role}\n")).tried(|| format!("cannot write {}", part.display()))?;
+        own(&part)?;
+        fs::rename(&part, &path).tried(|| format!("cannot write {}", path.display()))
     }
 
     /// The file that all starts of this node log to.
@@ -94,9 +140,14 @@ impl Elasticsearch {
             return Ok(());
         }
         let mut process = Process::spawn("Elasticsearch", self.command(), &self.log)?;
-        let port = self.http.number();
-        process.wait_ready(READY_LIMIT, |_| {
-            let ready = is_ready(port);
+        let (port, secured) = (self.http.number(), self.tls.is_some());
+        process.wait_ready(READY_LIMIT, |process| {
+            let ready = if secured {
+                let logged = process.logged();
+                SECURE_LINES.iter().all(|line| logged.contains(line))
+            } else {
+                is_ready(port)
+            };
             if !ready {
                 thread::sleep(LOOK);
             }
@@ -133,21 +184,31 @@ impl Elasticsearch {
         let (http, transport) = (self.http.number(), self.transport.number());
         let settings = format!(
             "cluster.name: tidegate\nnode.name: one\nnetwork.host: 127.0.0.1\nhttp.port: {http}\n\
-             transport.port: {transport}\npath.data: {}\npath.logs: {}\n{SETTINGS}",
+             transport.port: {transport}\npath.data: {}\npath.logs: {}\n{SETTINGS}{}",
             self.work.join("data").display(),
-            self.work.join("logs").display()
+            self.work.join("logs").display(),
+            if self.tls.is_some() { SECURED } else { OPEN }
         );
         let heap = format!("-Xms{HEAP_MIB}m\n-Xmx{HEAP_MIB}m\n{JVM}");
         let given = |name: &str| {
             let path = self.home.join("config").join(name);
             fs::read_to_string(&path).tried(|| format!("cannot read {}", path.display()))
         };
-        for (name, text) in [
+        let mut files = vec![
             ("elasticsearch.yml", settings),
             ("jvm.options.d/tests.options", heap),
             ("jvm.options", given("jvm.options")?),
             ("log4j2.properties", given("log4j2.properties")?),
-        ] {
+        ];
+        if let Some(Tls { certificate, key }) = &self.tls {
+            files.extend([
+                ("http.crt", certificate.clone()),
+                ("http.key", key.clone()),
+                ("users", format!("{}:{ADMIN_HASH}\n{}:{USER_HASH}\n", Self::ADMIN.0, Self::USER.0)),
+                ("users_roles", format!("superuser:{}\nwriter:{}\n", Self::ADMIN.0, Self::USER.0)),
+            ]);
+        }
+        for (name, text) in files {
             let path = config.join(name);
             fs::write(&path, text).tried(|| format!("cannot write {}", path.display()))?;
             own(&path)?;
@@ -158,10 +219,25 @@ impl Elasticsearch {
 
 const SETTINGS: &str = "\
 discovery.type: single-node
-xpack.security.enabled: false
 # A full disk of the machine is not what the tests are about.
 cluster.routing.allocation.disk.threshold_enabled: false
 ";
+
+const OPEN: &str = "xpack.security.enabled: false\n";
+
+const SECURED: &str = "\
+xpack.security.enabled: true
+resource.reload.interval.high: 100ms
+xpack.security.http.ssl:
+  enabled: true
+  certificate: http.crt
+  key: http.key
+";
+
+/// Of the passwords, as `elasticsearch-users` makes it.
+const ADMIN_HASH: &str = "$2a$10$dzTan/06.BIhyHgi.orNq.9RoyhSYZDtExsr4s5K3G77e4T1kWxZ2";
+
+const USER_HASH: &str = "$2a$10$H2qIyTuSeeumeZX7xIcvbubvpFhBI/fPTa.VGZXMFj0mLV8cfNryy";
 
 /// Starts sooner and stays smaller than the default collector and compiler.
 const JVM: &str = "-XX:+UseSerialGC\n-XX:-UseG1GC\n-XX:TieredStopAtLevel=1\n";

@@ -59,6 +59,14 @@ impl KafkaOptions {
         self
     }
 
+    /// Has the brokers ask for rights. Who comes by the first port, the other brokers and tests, may do everything; the user of
+    /// [`KafkaOptions::sasl`] nothing until a right is given ([`Acl`](crate::Acl)).
+    #[must_use]
+    pub fn authorizer(self) -> Self {
+        let class = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+        self.property("authorizer.class.name", class).property("super.users", "User:ANONYMOUS")
+    }
+
     /// Sets a broker property, over what this module would set.
     #[must_use]
     pub fn property(mut self, name: &str, value: &str) -> Self {

@@ -7,6 +7,7 @@
 //!
 //! What must not be here: anything of Tidegate itself. These are the peers it is tested against.
 
+mod acls;
 mod alluxio;
 mod daemons;
 mod elasticsearch;
@@ -29,6 +30,7 @@ mod s3;
 mod shared;
 pub mod wire;
 
+pub use acls::Acl;
 pub use alluxio::Alluxio;
 pub use elasticsearch::Elasticsearch;
 pub use error::ServerError;

@@ -42,10 +42,6 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
             Reconfigure,
             "this user needs WRITE and DESCRIBE on the topic, and on the markers topic READ too",
         ),
-        Code::TransactionalIdAuthorizationFailed => (
-            Reconfigure,
-            "this user needs WRITE and DESCRIBE on transactional ids that begin with the name of the markers topic",
-        ),
         Code::ClusterAuthorizationFailed => {
             (Reconfigure, "this user needs IDEMPOTENT_WRITE on the cluster, or WRITE on the topic")
         }

@@ -2,30 +2,36 @@
 
 use super::failure::failure;
 use super::marker::Memory;
+use super::replicas;
 use super::session::Origin;
 use crate::cluster::Cluster;
-use crate::context::Ear;
+use crate::context::{Ear, passes};
 use crate::native::{Event, PartitionQueue, Space};
+use crate::rights::{self, Operation, Resource};
 use crate::strategy::Selection;
 use crate::topic_partition::TopicPartition;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::RDKafkaErrorCode as Code;
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
-use tidegate_core::{Error, Result};
+use tidegate_core::{Error, ErrorKind, Result};
 
 /// For the brokers to answer before the output counts as away.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// librdkafka waits for as long for records beyond those that are there.
 const TAKE_WAIT: Duration = Duration::from_millis(5);
 /// Records that are looked at first, for each partition of the output.
 const TAIL: u64 = 32;
+
+/// What is done with the markers topic.
+const RIGHTS: &[Operation] = &[Operation::Read, Operation::Write];
 
 /// The markers of one output.
 pub(super) struct Markers {
@@ -50,16 +56,25 @@ impl Markers {
             cluster: Cluster::open(&settings)?,
             client: Arc::new(client),
         };
-        check_topic(&markers.cluster, output_topic)?;
+        check_topic(&markers.cluster, origin, output_topic)?;
         if !markers.is_there()? {
             markers.make()?;
         }
+        check_rights(&markers.cluster, origin, RIGHTS, &markers.place.topic)?;
         Ok(markers)
     }
 
     fn is_there(&self) -> Result<bool> {
         let wanted = Selection::Topics(vec![self.place.topic.clone()]);
-        let found = self.cluster.when_there(PATIENCE, |cluster, timeout| cluster.find(&wanted, timeout))?;
+        let find = |cluster: &Cluster, timeout| cluster.find_for(RIGHTS, &wanted, timeout);
+        let found = self.cluster.when_there(PATIENCE, find).map_err(|error| match error.kind() {
+            ErrorKind::Reconfigure => Error::reconfigure(format!(
+                "{}, its markers: {error}. The topic is made at the first start, which takes CREATE on it too, unless somebody else \
+                 makes it",
+                self.origin.place()
+            )),
+            _ => error,
+        })?;
         match found.partitions.len() {
             0 => Ok(false),
             1 => Ok(true),
@@ -82,6 +97,11 @@ impl Markers {
             .set("max.message.bytes", "8388608");
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
         let place = format!("{}: the markers topic {} can't be made", self.origin.place(), self.place.topic);
+        let by_hand = format!(
+            "kafka-topics.sh --bootstrap-server {} --create --topic {} --partitions 1 --config cleanup.policy=compact",
+            self.cluster.bootstrap(),
+            self.place.topic
+        );
         let made = wait_for(admin.create_topics([&topic], &options));
         let made = made.map_err(|error| {
             let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
@@ -89,12 +109,15 @@ impl Markers {
         })?;
         match made.into_iter().next() {
             Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => {}
+            Some(Err((_, Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed))) => {
+                let (settings, topic) = (&self.origin.settings.asking, &self.place.topic);
+                let missing = rights::missing(settings, &place, &[Operation::Create], Resource::Topic(topic));
+                return Err(Error::reconfigure(format!("{missing}. Or make it: {by_hand}")));
+            }
+            Some(Err((_, code))) if passes(code) => return Err(failure(&place, code, "")),
+            // It does not suit what the brokers are set to.
             Some(Err((_, code))) => {
-                return Err(Error::reconfigure(format!(
-                    "{place}: {code}; give this user CREATE on topics that begin with the name of this one, or make it: \
-                     kafka-topics.sh --create --topic {} --partitions 1 --config cleanup.policy=compact",
-                    self.place.topic
-                )));
+                return Err(Error::reconfigure(format!("{place}: {code}; make it: {by_hand}")));
             }
             None => return Err(Error::bug(format!("{place}: no answer"))),
         }
@@ -109,31 +132,28 @@ impl Markers {
         Ok(())
     }
 
-    /// Refuses a topic whose records would be deleted by age, as far as this user may see that.
-    pub(super) fn check_kept(&self) -> Result<()> {
+    /// Refuses topics with settings under which batches could be written twice, or never, as far as this user may see that.
+    pub(super) fn check_settings(&self, output_topic: &str) -> Result<()> {
         let (admin, topic) = (self.admin()?, &self.place.topic);
-        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-        let told = wait_for(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
-        let policy = told.ok().and_then(|told| {
-            let config = told.into_iter().next()?.ok()?;
-            config.get("cleanup.policy")?.value.clone()
-        });
-        match policy {
-            Some(policy) if policy != "compact" => Err(Error::reconfigure(format!(
-                "{}: the markers topic {topic} has cleanup.policy={policy}: once it has deleted the markers, a batch could be \
-                 written twice. Set it to compact: kafka-configs.sh --alter --entity-type topics --entity-name {topic} \
-                 --add-config cleanup.policy=compact",
-                self.origin.place()
-            ))),
-            Some(_) => Ok(()),
-            None => {
-                log::info!(
-                    "{}: this user may not see the settings of the markers topic {topic}; its cleanup.policy must be compact",
+        match replicas::setting(&admin, topic, "cleanup.policy") {
+            Some(policy) if policy != "compact" => {
+                return Err(Error::reconfigure(format!(
+                    "{}: the markers topic {topic} has cleanup.policy={policy}: once it has deleted the markers, a batch could be \
+                     written twice. Set it to compact: kafka-configs.sh --alter --entity-type topics --entity-name {topic} \
+                     --add-config cleanup.policy=compact",
                     self.origin.place()
-                );
-                Ok(())
+                )));
             }
+            Some(_) => {}
+            None => log::info!(
+                "{}: this user may not see the settings of the markers topic {topic}; its cleanup.policy must be compact",
+                self.origin.place()
+            ),
         }
+        for topic in [topic, output_topic] {
+            replicas::check_replicas(&admin, &self.cluster, &self.origin, topic)?;
+        }
+        Ok(())
     }
 
     fn admin(&self) -> Result<Admin> {
@@ -182,9 +202,15 @@ impl Markers {
                     }
                 }
                 Event::End { offset } => at = at.max(offset),
+                Event::Failed { code: Code::TopicAuthorizationFailed, .. } => {
+                    failed.get_or_insert_with(|| {
+                        let (settings, topic) = (&self.origin.settings.asking, &self.place.topic);
+                        rights::missing(settings, "can't be read", &[Operation::Read], Resource::Topic(topic))
+                    });
+                }
                 Event::Failed { code, text } => {
-                    if !crate::context::passes(code) {
-                        failed.get_or_insert_with(|| failure(&self.at(), code, &text));
+                    if !passes(code) {
+                        failed.get_or_insert_with(|| failure("can't be read", code, &text));
                     }
                 }
             });
@@ -228,17 +254,25 @@ impl Drop for Admin {
     }
 }
 
-/// Refuses a topic that does not exist.
-pub(super) fn check_topic(cluster: &Cluster, topic: &str) -> Result<()> {
+/// Refuses a topic that does not exist, or that this user may not write to.
+pub(super) fn check_topic(cluster: &Cluster, origin: &Origin, topic: &str) -> Result<()> {
     let wanted = Selection::Topics(vec![topic.to_owned()]);
-    let found = cluster.when_there(PATIENCE, |cluster, timeout| cluster.find(&wanted, timeout))?;
+    let write = &[Operation::Write];
+    let found = cluster.when_there(PATIENCE, |cluster, timeout| cluster.find_for(write, &wanted, timeout))?;
     if found.partitions.is_empty() {
         return Err(Error::reconfigure(format!(
-            "Kafka at {}: topic {topic} does not exist; create it, or check its name and the rights of this user",
+            "Kafka at {}: topic {topic} does not exist; create it, or check its name",
             cluster.bootstrap()
         )));
     }
-    Ok(())
+    check_rights(cluster, origin, write, topic)
+}
+
+/// Refuses a topic with which this user may not do `operations`, as far as the broker says: else a batch would find out.
+fn check_rights(cluster: &Cluster, origin: &Origin, operations: &[Operation], topic: &str) -> Result<()> {
+    let topics = BTreeSet::from([topic]);
+    let granted = cluster.when_there(PATIENCE, |cluster, timeout| cluster.granted(&topics, timeout))?;
+    rights::check_topic(&origin.settings.asking, &origin.place(), &granted, operations, topic)
 }
 
 fn check_name(topic: &str) -> Result<()> {
@@ -254,7 +288,7 @@ fn check_name(topic: &str) -> Result<()> {
 }
 
 /// The admin client answers by future only, and one call needs no runtime.
-fn wait_for<T>(answer: impl Future<Output = T>) -> T {
+pub(super) fn wait_for<T>(answer: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

@@ -2,7 +2,7 @@
 //!
 //! `record` and `placement` are what is written and where it belongs; `settings` the producers' settings; `marker` what is
 //! remembered, as bytes, and `markers` the topic it is in; `session` one producer; `takeover` what opening does; `writer` and
-//! `plain` the two ways to write; `failure` what errors mean.
+//! `plain` the two ways to write; `failure` what errors mean, and `replicas` what a topic lacks.
 //!
 //! What must not be here: a transactional id that depends on the number of workers, and a commit of records that are not all
 //! acknowledged.
@@ -13,6 +13,7 @@ mod markers;
 mod placement;
 mod plain;
 mod record;
+mod replicas;
 mod save;
 mod session;
 mod settings;
@@ -144,9 +145,10 @@ impl KafkaOutput {
             self.markers_topic.clone().unwrap_or_else(|| format!("{PREFIX}{}", context.output));
         let markers = Markers::open(&origin, &self.topic, &markers_topic)?;
         if first {
-            markers.check_kept()?;
+            markers.check_settings(&self.topic)?;
         }
-        let (taken, held) = takeover::take_over(&origin, &markers, &markers_topic, self.partitions, context)?;
+        let (taken, held) =
+            takeover::take_over(&origin, &markers, &markers_topic, &self.topic, self.partitions, context)?;
         let Some(taken) = taken else { return Ok(held) };
         if taken.registered.partitions != self.partitions {
             log::info!(
@@ -216,7 +218,7 @@ impl Output<ProducerRecord> for KafkaOutput {
             return self.take_over(context);
         }
         let cluster = Cluster::open(&Arc::new(self.settings.asking.clone()))?;
-        markers::check_topic(&cluster, &self.topic)?;
+        markers::check_topic(&cluster, &self.origin(&context.output), &self.topic)?;
         Ok(Held::default())
     }
 

@@ -7,9 +7,11 @@
 
 use super::failure::{failure, is_fenced, is_purged, taken_over};
 use super::record::{ProducerRecord, shown};
+use super::replicas;
 use super::settings::ProducerSettings;
 use crate::cluster::refused;
 use crate::context::Ear;
+use crate::rights::{self, Operation, Resource};
 use rdkafka::ClientContext;
 use rdkafka::Message;
 use rdkafka::bindings as sys;
@@ -48,6 +50,7 @@ pub(super) struct Deliveries {
 #[derive(Clone)]
 struct Lost {
     code: Code,
+    topic: String,
     record: String,
 }
 
@@ -83,7 +86,7 @@ impl ProducerContext for Deliveries {
                 .map_or_else(|| "without a key".to_owned(), |key| format!("with key {}", shown(key)));
             let bytes = message.payload_len() + message.key_len();
             let record = format!("a record for topic {} {key}, {bytes} bytes", message.topic());
-            *lost = Some(Lost { code, record });
+            *lost = Some(Lost { code, topic: message.topic().to_owned(), record });
         }
     }
 }
@@ -124,13 +127,14 @@ impl Session {
         Ok(Session { producer, origin: Arc::clone(origin), transactional_id, began: None })
     }
 
-    /// Takes the transactional id over: whoever had it can commit nothing from now on, and a transaction that it left open is ended.
-    pub(super) fn take_over(&self, known_topic: &str, patience: Duration) -> Result<()> {
+    /// Takes the transactional id over: whoever had it can commit nothing from now on, and a transaction that it left open is
+    /// ended. That waits until `topics`, which it has written to, take its end.
+    pub(super) fn take_over(&self, topics: [&str; 2], patience: Duration) -> Result<()> {
         // Without a connection librdkafka looks for the coordinator half a second later. The first question is answered by an
         // address of bootstrap.servers, whose connection may then be closed; the second one by a broker. That there is none is
         // told below.
         for _ in 0..2 {
-            let _ = self.producer.client().fetch_metadata(Some(known_topic), ASK_STEP);
+            let _ = self.producer.client().fetch_metadata(Some(topics[0]), ASK_STEP);
         }
         let id = self.transactional_id.as_deref().unwrap_or("none");
         let place = format!("{}, transactional id {id}", self.origin.place());
@@ -147,8 +151,13 @@ impl Session {
             }
             if started.elapsed() >= patience {
                 let heard = self.producer.context().ear.newest().unwrap_or(error.text);
+                let lagging: Vec<_> = topics.iter().filter_map(|topic| self.lagging(topic)).collect();
+                let lagging = match lagging.as_slice() {
+                    [] => String::new(),
+                    all => format!("; an open transaction may be waiting for replicas: {}", all.join("; ")),
+                };
                 return Err(Error::retry(format!(
-                    "{place}: the transaction coordinator did not answer within {} s: {}",
+                    "{place}: the transaction coordinator did not give it within {} s: {}{lagging}",
                     patience.as_secs(),
                     self.origin.settings.asking.scrub(&heard)
                 )));
@@ -297,12 +306,23 @@ impl Session {
         if let Some((code, text)) = self.producer.client().fatal_error() {
             return Err(match self.began {
                 Some(began) if is_fenced(code) => self.lost_the_id(&place, began),
-                _ => failure(&place, code, &self.origin.settings.asking.scrub(&text)),
+                _ => self
+                    .denied(&place, code, "")
+                    .unwrap_or_else(|| failure(&place, code, &self.origin.settings.asking.scrub(&text))),
             });
         }
         let Some(lost) = lock(&context.lost).clone() else { return Ok(()) };
         if !is_purged(lost.code) || self.transactional_id.is_none() {
-            return Err(failure(&format!("{place}: {}", lost.record), lost.code, ""));
+            let mut place = format!("{place}: {}", lost.record);
+            if matches!(
+                lost.code,
+                Code::MessageTimedOut | Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend
+            ) {
+                place.extend(self.lagging(&lost.topic).map(|text| format!(" ({text})")));
+            }
+            return Err(self
+                .denied(&place, lost.code, &lost.topic)
+                .unwrap_or_else(|| failure(&place, lost.code, "")));
         }
         // The transaction failed: once nothing is on its way, the answer to a commit says why, and commits nothing.
         let started = Instant::now();
@@ -315,7 +335,30 @@ impl Session {
             )));
         };
         let why = lock(&context.why).clone().unwrap_or(error.text);
-        Err(failure(&place, error.code, &self.origin.settings.asking.scrub(&why)))
+        // librdkafka's words for it: Failed to add partition "out" [0] to transaction.
+        let topic = why.split('"').nth(1).unwrap_or(&lost.topic);
+        let denied = self.denied(&place, error.code, topic);
+        Err(denied.unwrap_or_else(|| failure(&place, error.code, &self.origin.settings.asking.scrub(&why))))
+    }
+
+    /// Why a topic may acknowledge nothing, if a broker can say.
+    fn lagging(&self, topic: &str) -> Option<String> {
+        let metadata = self.producer.client().fetch_metadata(Some(topic), ASK_STEP);
+        replicas::lagging(&metadata.ok()?, topic)
+    }
+
+    /// The error of a user who may not do this, if `code` says so.
+    fn denied(&self, place: &str, code: Code, topic: &str) -> Option<Error> {
+        let settings = &self.origin.settings.asking;
+        let write = |resource| Some(rights::missing(settings, place, &[Operation::Write], resource));
+        match (code, &self.transactional_id) {
+            (Code::TopicAuthorizationFailed, _) if !topic.is_empty() => write(Resource::Topic(topic)),
+            // An id is a name and the number of a partition.
+            (Code::TransactionalIdAuthorizationFailed, Some(id)) => {
+                write(Resource::TransactionalIds(id.trim_end_matches(|c: char| c.is_ascii_digit())))
+            }
+            _ => None,
+        }
     }
 
     fn check_admitted(&self) -> Result<()> {
@@ -330,7 +373,8 @@ impl Session {
         if is_fenced(error.code) {
             return taken_over(place);
         }
-        failure(place, error.code, &self.origin.settings.asking.scrub(&error.text))
+        let denied = self.denied(place, error.code, "");
+        denied.unwrap_or_else(|| failure(place, error.code, &self.origin.settings.asking.scrub(&error.text)))
     }
 
     /// Another run has the id, or the broker has ended a transaction that was open for too long.

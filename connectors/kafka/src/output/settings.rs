@@ -146,7 +146,8 @@ impl ProducerSettings {
                 config.remove("transaction.timeout.ms");
             }
         }
-        config.set_log_level(RDKafkaLogLevel::Warning);
+        // From this level on it says why a connection ended.
+        config.set_log_level(RDKafkaLogLevel::Info);
         config
     }
 }

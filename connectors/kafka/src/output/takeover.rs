@@ -33,13 +33,14 @@ pub(super) fn take_over(
     origin: &Arc<Origin>,
     markers: &Markers,
     markers_topic: &str,
+    output_topic: &str,
     partitions: u32,
     context: &OutputContext,
 ) -> Result<(Option<Taken>, Held)> {
     let at = |error: Error| error.context(markers.at());
     let connect = |partition: u32| -> Result<Session> {
         let session = Session::open(origin, Some(transactional_id(markers_topic, partition)))?;
-        session.take_over(markers_topic, TAKE_OVER_PATIENCE)?;
+        session.take_over([markers_topic, output_topic], TAKE_OVER_PATIENCE)?;
         Ok(session)
     };
     let mut found = markers.read()?;
