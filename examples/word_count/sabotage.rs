@@ -7,6 +7,7 @@
 //! - `late_batch`: after each batch the one before is written again, as by a run that hung and comes to itself. That breaks nothing;
 //! - `late_by_clock`: the same by the clock, which makes the late batch the newest.
 
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tidegate::core::{BatchPlan, Delivery, Held, Output, OutputContext, Placement, Seat, Writer, Writers};
 use tidegate::{Batch, BatchId, BatchTime, PartitionId, Result};
@@ -24,6 +25,7 @@ pub(crate) fn key(word: &str) -> String {
 pub(crate) struct Sabotaged<O> {
     output: O,
     flaws: Flaws,
+    clocked: Clocked,
 }
 
 #[derive(Clone, Copy)]
@@ -39,7 +41,18 @@ impl<O> Sabotaged<O> {
             by_clock: matches!(asked.as_str(), "by_clock" | "late_by_clock"),
             late: matches!(asked.as_str(), "late_batch" | "late_by_clock"),
         };
-        Sabotaged { output, flaws }
+        Sabotaged { output, flaws, clocked: Arc::default() }
+    }
+}
+
+/// The newest batch under the clock's number and time, which all writers must agree on.
+type Clocked = Arc<Mutex<Option<(BatchId, Batch)>>>;
+
+fn clocked(newest: &Clocked, batch: &Batch) -> Batch {
+    let mut newest = newest.lock().expect("nothing panics with the lock");
+    match &*newest {
+        Some((id, told)) if *id == batch.id() => told.clone(),
+        _ => newest.insert((batch.id(), of_now(batch))).1.clone(),
     }
 }
 
@@ -60,6 +73,10 @@ impl<T: Clone + 'static, O: Output<T>> Output<T> for Sabotaged<O> {
         self.output.writers()
     }
 
+    fn completes(&self) -> bool {
+        self.output.completes()
+    }
+
     fn open(&self, context: &OutputContext) -> Result<Held> {
         let held = self.output.open(context)?;
         Ok(if self.flaws.by_clock { Held { job: held.job, ..Held::default() } } else { held })
@@ -71,13 +88,15 @@ impl<T: Clone + 'static, O: Output<T>> Output<T> for Sabotaged<O> {
 
     fn writer(&self, seat: &Seat) -> Result<Box<dyn Writer<T>>> {
         let writer = self.output.writer(seat)?;
-        Ok(Box::new(SabotagedWriter { writer, flaws: self.flaws, at_hand: None, before: None }))
+        let clocked = self.clocked.clone();
+        Ok(Box::new(SabotagedWriter { writer, flaws: self.flaws, clocked, at_hand: None, before: None }))
     }
 }
 
 struct SabotagedWriter<T> {
     writer: Box<dyn Writer<T>>,
     flaws: Flaws,
+    clocked: Clocked,
     at_hand: Option<Given<T>>,
     /// The newest with rows that was committed, if one is to come late.
     before: Option<Given<T>>,
@@ -94,11 +113,15 @@ struct Given<T> {
 }
 
 impl<T: Clone> SabotagedWriter<T> {
+    fn told(&self, batch: &Batch) -> Batch {
+        if self.flaws.by_clock { clocked(&self.clocked, batch) } else { batch.clone() }
+    }
+
     fn given(&mut self, batch: &Batch) -> &mut Given<T> {
-        let told = || if self.flaws.by_clock { of_now(batch) } else { batch.clone() };
+        let told = self.told(batch);
         self.at_hand.get_or_insert_with(|| Given {
             batch: batch.clone(),
-            told: told(),
+            told,
             rows: Vec::new(),
             partitions: Vec::new(),
         })
@@ -140,6 +163,10 @@ impl<T: Clone> Writer<T> for SabotagedWriter<T> {
             self.writer.commit(&told)?;
         }
         Ok(())
+    }
+
+    fn complete(&mut self, batch: &Batch, partitions: u32) -> Result<()> {
+        self.writer.complete(&self.told(batch), partitions)
     }
 
     fn abort(&mut self) {
