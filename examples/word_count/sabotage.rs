@@ -7,6 +7,7 @@
 //! - `late_batch`: after each batch the one before is written again, as by a run that hung and comes to itself. That breaks nothing;
 //! - `late_by_clock`: the same by the clock, which makes the late batch the newest.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tidegate::core::{BatchPlan, Delivery, Held, Output, OutputContext, Placement, Seat, Writer, Writers};
@@ -45,15 +46,18 @@ impl<O> Sabotaged<O> {
     }
 }
 
-/// The newest batch under the clock's number and time, which all writers must agree on.
-type Clocked = Arc<Mutex<Option<(BatchId, Batch)>>>;
+/// Newest batches under the clock's numbers and times, on which all writers must agree. Some are a batch ahead of others.
+type Clocked = Arc<Mutex<BTreeMap<BatchId, Batch>>>;
+
+const CLOCKED_MAX: usize = 16;
 
 fn clocked(newest: &Clocked, batch: &Batch) -> Batch {
     let mut newest = newest.lock().expect("nothing panics with the lock");
-    match &*newest {
-        Some((id, told)) if *id == batch.id() => told.clone(),
-        _ => newest.insert((batch.id(), of_now(batch))).1.clone(),
+    let told = newest.entry(batch.id()).or_insert_with(|| of_now(batch)).clone();
+    if newest.len() > CLOCKED_MAX {
+        newest.pop_first();
     }
+    told
 }
 
 impl<T: Clone + 'static, O: Output<T>> Output<T> for Sabotaged<O> {

@@ -295,11 +295,15 @@ fn is_no_object(error: &StoreError) -> bool {
     matches!(error, StoreError::NotFound { .. }) && !error.to_string().contains("NoSuchBucket")
 }
 
+const NO_BUCKET: &str = "there is no such bucket: make it, or name another";
+
 /// The error about the object or folder `place`.
 fn failed(place: &str, what: &str, error: StoreError) -> Error {
     let text = error.to_string();
     let help = match &error {
-        StoreError::NotFound { .. } => Some("there is no such bucket: make it, or name another"),
+        StoreError::NotFound { .. } => Some(NO_BUCKET),
+        // A listing has no kind of its own for it.
+        StoreError::Generic { .. } if text.contains("NoSuchBucket") => Some(NO_BUCKET),
         StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => Some(
             "give the key that is used the right to list, read, write and delete there, or use another key",
         ),

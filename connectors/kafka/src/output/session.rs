@@ -9,7 +9,7 @@ use super::failure::{failure, is_fenced, is_purged, taken_over};
 use super::record::{ProducerRecord, shown};
 use super::replicas;
 use super::settings::ProducerSettings;
-use crate::cluster::refused;
+use crate::cluster::{Cluster, refused};
 use crate::context::Ear;
 use crate::rights::{self, Operation, Resource};
 use rdkafka::ClientContext;
@@ -19,6 +19,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tidegate_core::{BatchId, Error, OutputId, Result};
@@ -30,6 +31,8 @@ const ASK_STEP: Duration = Duration::from_millis(500);
 /// The first of those for a transactional id, doubled from one to the next. A coordinator that still ends what an earlier run left
 /// open says so, and librdkafka comes back half a second later; asked again, it does so at once.
 const ASK_STEP_FIRST: Duration = Duration::from_millis(25);
+/// To be told what a user may do, for an error.
+const RIGHTS_PATIENCE: Duration = Duration::from_secs(5);
 /// For a transaction to be committed, the coordinator away included.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(20);
 /// For a transaction to be taken back. What is left open is ended by the next opening.
@@ -52,6 +55,8 @@ struct Lost {
     code: Code,
     topic: String,
     record: String,
+    /// Those of all records that were given up.
+    topics: BTreeSet<String>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -79,14 +84,20 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
         let Err((error, message)) = delivered else { return };
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        let mut lost = lock(&self.lost);
+        let (topic, mut lost) = (message.topic(), lock(&self.lost));
         if lost.as_ref().is_none_or(|before| is_purged(before.code) && !is_purged(code)) {
             let key = message
                 .key()
                 .map_or_else(|| "without a key".to_owned(), |key| format!("with key {}", shown(key)));
             let bytes = message.payload_len() + message.key_len();
-            let record = format!("a record for topic {} {key}, {bytes} bytes", message.topic());
-            *lost = Some(Lost { code, topic: message.topic().to_owned(), record });
+            let record = format!("a record for topic {topic} {key}, {bytes} bytes");
+            let topics = lost.take().map(|before| before.topics).unwrap_or_default();
+            *lost = Some(Lost { code, topic: topic.to_owned(), record, topics });
+        }
+        if let Some(lost) = lost.as_mut()
+            && !lost.topics.contains(topic)
+        {
+            lost.topics.insert(topic.to_owned());
         }
     }
 }
@@ -335,9 +346,11 @@ impl Session {
             )));
         };
         let why = lock(&context.why).clone().unwrap_or(error.text);
-        // librdkafka's words for it: Failed to add partition "out" [0] to transaction.
-        let topic = why.split('"').nth(1).unwrap_or(&lost.topic);
-        let denied = self.denied(&place, error.code, topic);
+        let denied = match error.code {
+            // Of all topics of a transaction, or one of them that is not the one.
+            Code::TopicAuthorizationFailed => self.denied_topic(&place, &lost.topics),
+            code => self.denied(&place, code, ""),
+        };
         Err(denied.unwrap_or_else(|| failure(&place, error.code, &self.origin.settings.asking.scrub(&why))))
     }
 
@@ -345,6 +358,21 @@ impl Session {
     fn lagging(&self, topic: &str) -> Option<String> {
         let metadata = self.producer.client().fetch_metadata(Some(topic), ASK_STEP);
         replicas::lagging(&metadata.ok()?, topic)
+    }
+
+    /// The error of a user who may not write to one of `topics`: the one that brokers say, else the one that they do not show to him.
+    fn denied_topic(&self, place: &str, topics: &BTreeSet<String>) -> Option<Error> {
+        let settings = &self.origin.settings.asking;
+        let topics: BTreeSet<&str> = topics.iter().map(String::as_str).collect();
+        let cluster = Cluster::open(&Arc::new(settings.clone())).ok()?;
+        let granted = cluster.granted(&topics, RIGHTS_PATIENCE).ok().filter(|granted| !granted.is_empty())?;
+        let write = &[Operation::Write];
+        let lacking = |topic: &&str| rights::check_topic(settings, place, &granted, write, topic).err();
+        let hidden = || topics.iter().find(|topic| !granted.contains_key(**topic));
+        topics
+            .iter()
+            .find_map(lacking)
+            .or_else(|| hidden().map(|topic| rights::missing(settings, place, write, Resource::Topic(topic))))
     }
 
     /// The error of a user who may not do this, if `code` says so.
