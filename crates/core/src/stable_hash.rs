@@ -1,11 +1,9 @@
 //! The hash by which outputs spread rows over their partitions.
 
-use std::io::{self, Write};
-
 const OFFSET: u64 = 0xCBF2_9CE4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01B3;
 
-/// A hash for [`Placement::Hash`](crate::Placement::Hash): of what is written into it, the same on every machine and in every version.
+/// A hash for [`Placement::Hash`](crate::Placement::Hash): of the bytes that are added, the same on every machine and in every version.
 ///
 /// FNV-1a, and the finaliser of splitmix64, because FNV alone leaves its low bits poor and the partition is taken from those. Never
 /// change it: what an output remembers is kept by partition, so another hash would send a row to a partition that has not seen
@@ -54,17 +52,6 @@ impl StableHash {
 impl Default for StableHash {
     fn default() -> StableHash {
         StableHash::new()
-    }
-}
-
-impl Write for StableHash {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.add(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
