@@ -98,11 +98,12 @@ pub struct TestJob {
     pub ssc: StreamingContext,
     /// Its clock.
     pub clock: ManualClock,
-    completed: Receiver<Told>,
+    told: Receiver<Told>,
 }
 
 enum Told {
     Completed(Box<BatchInfo>),
+    Retries(String),
     Stopped,
 }
 
@@ -118,6 +119,10 @@ impl Tell {
 impl StreamingListener for Tell {
     fn on_batch_completed(&self, batch: &BatchInfo) {
         self.send(Told::Completed(Box::new(batch.clone())));
+    }
+
+    fn on_retry(&self, error: &str) {
+        self.send(Told::Retries(error.to_owned()));
     }
 
     fn on_stopped(&self, _: Option<&str>) {
@@ -146,7 +151,7 @@ impl TestJob {
         let clock = ManualClock::at(1_000_000);
         let conf = conf.set("tidegate.signals", "false");
         let ssc = StreamingContext::with_clock(conf, BATCH, Arc::new(clock.clone()))?;
-        let (tell, completed) = channel();
+        let (tell, told) = channel();
         ssc.add_streaming_listener(Arc::new(Tell(Mutex::new(tell))))?;
         build(&ssc)?;
         checkpoint(&ssc)?;
@@ -154,7 +159,7 @@ impl TestJob {
         // A job that goes on begins after its newest batch: so does its clock.
         let before = Duration::from_millis(ssc.engine()?.first_due().0).saturating_sub(BATCH);
         clock.advance(before.saturating_sub(clock.elapsed()));
-        Ok(TestJob { ssc, clock, completed })
+        Ok(TestJob { ssc, clock, told })
     }
 
     /// As [`start`](TestJob::start), with state in memory: for jobs with windows or state by key.
@@ -191,12 +196,31 @@ impl TestJob {
     /// # Errors
     /// What the job failed with.
     pub fn completed(&mut self) -> Result<BatchInfo> {
-        match self.completed.recv() {
-            Ok(Told::Completed(batch)) => Ok(*batch),
+        loop {
+            if let Told::Completed(batch) = self.told()? {
+                return Ok(*batch);
+            }
+        }
+    }
+
+    /// Waits until the batch at hand is going to be run again, and gives why; nothing once it is in every output.
+    ///
+    /// # Errors
+    /// What the job failed with.
+    pub fn retried(&mut self) -> Result<Option<String>> {
+        Ok(match self.told()? {
+            Told::Retries(error) => Some(error),
+            _ => None,
+        })
+    }
+
+    fn told(&mut self) -> Result<Told> {
+        match self.told.recv() {
             Ok(Told::Stopped) | Err(_) => {
                 self.ssc.await_termination()?;
                 Err(Error::bug("the job stopped"))
             }
+            Ok(told) => Ok(told),
         }
     }
 }

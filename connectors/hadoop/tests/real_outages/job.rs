@@ -1,14 +1,11 @@
-//! A job with outputs of all kinds in one store, and what it tells.
+//! A job with outputs of all kinds in one store.
 
 use crate::stores::Store;
 use serde::{Deserialize, Serialize};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tidegate::testkit::outputs::{Phase, Phased};
 use tidegate::testkit::{BATCH, MemoryInput, TestJob};
-use tidegate::{
-    BatchDirectories, BatchFiles, BatchInfo, Conf, Result, Stop, StreamingContext, StreamingListener,
-};
+use tidegate::{BatchDirectories, BatchFiles, Conf, Result, Stop, StreamingContext};
 use tidegate_core::{Batch, Storage};
 use tidegate_files::FilesOutput;
 use tidegate_hadoop::{SaveAsObjectFiles, SequenceFormat};
@@ -72,71 +69,31 @@ impl Outputs {
     }
 }
 
-pub(crate) struct Job {
-    test: TestJob,
-    told: Receiver<Told>,
-}
-
-enum Told {
-    Retries(String),
-    Completed,
-    Stopped(Option<String>),
-}
+pub(crate) struct Job(TestJob);
 
 impl Job {
     pub(crate) fn start(outputs: &Outputs, input: &MemoryInput<u64>) -> Job {
-        let (tell, told) = channel();
         let conf = Conf::new().set_master("local[2]").set("tidegate.retry.pause_max_ms", "1000");
-        let test = TestJob::start_on(conf, Some(outputs.checkpoint.clone()), |ssc| {
-            ssc.add_streaming_listener(Arc::new(Listener(Mutex::new(tell))))?;
-            outputs.build(ssc, input)
-        });
-        Job { test: test.unwrap(), told }
+        let build = |ssc: &StreamingContext| outputs.build(ssc, input);
+        Job(TestJob::start_on(conf, Some(outputs.checkpoint.clone()), build).unwrap())
     }
 
     pub(crate) fn begin_batch(&self) {
-        self.test.clock.advance(BATCH);
+        self.0.clock.advance(BATCH);
     }
 
     /// What went wrong; nothing once the batch is in all outputs.
     pub(crate) fn until_it_retries_or_completes(&mut self) -> Option<String> {
-        match self.told.recv().unwrap() {
-            Told::Retries(error) => Some(error),
-            Told::Completed => None,
-            Told::Stopped(error) => panic!("the job stopped: {error:?}"),
-        }
+        self.0.retried().unwrap()
     }
 
     pub(crate) fn end(self) {
-        self.test.ssc.stop(Stop::Gracefully).unwrap();
+        self.0.ssc.stop(Stop::Gracefully).unwrap();
     }
 
     /// Ends it as soon as it can be, whatever becomes of the batch at hand.
     pub(crate) fn kill(self) {
         // It may say what it was just failing with.
-        let _ = self.test.ssc.stop(Stop::Now);
-    }
-}
-
-struct Listener(Mutex<Sender<Told>>);
-
-impl Listener {
-    fn send(&self, told: Told) {
-        // A test that does not listen any more has seen what it wanted.
-        let _ = self.0.lock().unwrap().send(told);
-    }
-}
-
-impl StreamingListener for Listener {
-    fn on_batch_completed(&self, _: &BatchInfo) {
-        self.send(Told::Completed);
-    }
-
-    fn on_retry(&self, error: &str) {
-        self.send(Told::Retries(error.to_owned()));
-    }
-
-    fn on_stopped(&self, error: Option<&str>) {
-        self.send(Told::Stopped(error.map(str::to_owned)));
+        let _ = self.0.ssc.stop(Stop::Now);
     }
 }

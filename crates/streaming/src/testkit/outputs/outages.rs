@@ -5,12 +5,10 @@
 use super::super::{BATCH, MemoryInput, TestJob};
 use crate::{Conf, ExchangeData, PartitionId, Stop, StreamingContext};
 use std::fmt;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidegate_core::{
     Batch, BatchId, Delivery, Held, Output, OutputContext, Placement, Result, Seat, Writer, Writers,
 };
-use tidegate_engine::{BatchInfo, StreamingListener};
 
 /// Where a batch is on its way into an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -228,70 +226,33 @@ fn take_if<T>(value: &Mutex<Option<T>>, wanted: impl FnOnce(&mut T) -> bool) -> 
     value.lock().unwrap_or_else(PoisonError::into_inner).take_if(wanted)
 }
 
-/// A job of one stream and one output, and what it tells.
+/// A job of one stream and one output.
 struct Job<T> {
     job: TestJob,
     input: MemoryInput<T>,
-    told: Receiver<Told>,
-}
-
-enum Told {
-    Retries(String),
-    Completed,
-    Stopped(Option<String>),
 }
 
 impl<T: ExchangeData + Sync> Job<T> {
     fn start(output: impl Output<T>) -> Job<T> {
         let input = MemoryInput::new(2);
-        let (tell, told) = channel();
-        let build = |ssc: &StreamingContext| {
-            ssc.add_streaming_listener(Arc::new(Tell(Mutex::new(tell))))?;
-            ssc.input_stream("rows", input.clone())?.output("out", output)
-        };
+        let build = |ssc: &StreamingContext| ssc.input_stream("rows", input.clone())?.output("out", output);
         // What comes back is found soon.
         let conf = Conf::new().set_master("local[2]").set("tidegate.retry.pause_max_ms", "100");
         let job = TestJob::with_memory(conf, build).expect("the job starts");
-        Job { job, input, told }
+        Job { job, input }
     }
 
     /// Runs one batch, and tells `noticed` of each try that failed, and of the end.
     fn batch(&mut self, rows: Vec<T>, mut noticed: impl FnMut(Option<&str>)) {
         rows.into_iter().enumerate().for_each(|(place, row)| self.input.push(place % 2, [row]));
         self.job.clock.advance(BATCH);
-        loop {
-            match self.told.recv().expect("the job tells its end") {
-                Told::Retries(error) => noticed(Some(&error)),
-                Told::Completed => return noticed(None),
-                Told::Stopped(error) => panic!("the job stopped: {}", error.unwrap_or_default()),
-            }
+        while let Some(error) = self.job.retried().expect("the job goes on") {
+            noticed(Some(&error));
         }
+        noticed(None);
     }
 
     fn end(self) {
         self.job.ssc.stop(Stop::Gracefully).expect("the job stops");
-    }
-}
-
-struct Tell(Mutex<Sender<Told>>);
-
-impl Tell {
-    fn send(&self, told: Told) {
-        // A test that does not listen any more has seen what it wanted.
-        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).send(told);
-    }
-}
-
-impl StreamingListener for Tell {
-    fn on_batch_completed(&self, _: &BatchInfo) {
-        self.send(Told::Completed);
-    }
-
-    fn on_retry(&self, error: &str) {
-        self.send(Told::Retries(error.to_owned()));
-    }
-
-    fn on_stopped(&self, error: Option<&str>) {
-        self.send(Told::Stopped(error.map(str::to_owned)));
     }
 }
