@@ -9,6 +9,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use tidegate_servers::Shared;
 use tidegate_servers::lines::PARTITIONS;
+use tidegate_servers::load;
 
 /// Records a second of each partition that a story's job takes, so that a topic of some 10,000 lines makes some batches.
 const RATE: u32 = 8_000;
@@ -57,7 +58,7 @@ pub struct Story {
     /// Its command line, apart from what single runs add.
     pub job: Job,
     truth: Truth,
-    lines: u64,
+    topic: Topic,
     rate: u32,
     has_windows: bool,
     sinks: Vec<Sink>,
@@ -75,8 +76,8 @@ impl Story {
             Memory::DatabaseAlone => job,
         };
         let truth = Truth::new(u64::from(PARTITIONS.unsigned_abs()));
-        let (lines, sinks) = (topic.lines, Vec::new());
-        Story { database, job, truth, lines, rate: RATE, has_windows: false, sinks, directory }
+        let (topic, sinks) = (topic.clone(), Vec::new());
+        Story { database, job, truth, topic, rate: RATE, has_windows: false, sinks, directory }
     }
 
     /// Writes to `sinks` too.
@@ -152,6 +153,17 @@ impl Story {
         Ok(found)
     }
 
+    /// Writes so many more lines into its topic.
+    ///
+    /// # Panics
+    /// When they can't be written.
+    pub fn write_more(&mut self, lines: u64) {
+        let next = self.topic.lines;
+        self.topic.lines += lines;
+        load::produce_lines(&self.topic.brokers, &self.topic.name, next..self.topic.lines)
+            .expect("lines can be written");
+    }
+
     /// Runs until the crash point `at` (`committed:3`), and checks.
     ///
     /// # Errors
@@ -207,7 +219,7 @@ impl Story {
     /// # Errors
     /// It does not.
     pub fn finished(&mut self) -> Result<(), String> {
-        let (found, expected) = (self.check()?, totals_of_all(self.lines));
+        let (found, expected) = (self.check()?, totals_of_all(self.topic.lines));
         compare(&found.totals, &expected)
             .and_then(|()| self.check_sinks(&expected))
             .map_err(|text| format!("at the end: {text}"))?;
@@ -220,7 +232,7 @@ impl Killed for Story {
     fn start(&mut self, left: u64) -> Run {
         let batches = (left + 1) * BATCHES_A_RUN;
         let partitions = u64::from(PARTITIONS.unsigned_abs());
-        let rate = (self.lines - self.committed()) * BATCHES_A_SECOND / partitions / batches;
+        let rate = (self.topic.lines - self.committed()) * BATCHES_A_SECOND / partitions / batches;
         let rate = u32::try_from(rate.max(BATCHES_A_SECOND)).expect("a small rate");
         self.job.clone().rate(rate).start()
     }
@@ -231,7 +243,11 @@ impl Killed for Story {
 
     fn check(&mut self) -> Result<(), String> {
         let found = Story::check(self)?;
-        if found.records() < self.lines { Ok(()) } else { Err("nothing was left to interrupt".to_owned()) }
+        if found.records() < self.topic.lines {
+            Ok(())
+        } else {
+            Err("nothing was left to interrupt".to_owned())
+        }
     }
 }
 
