@@ -209,59 +209,54 @@ struct Answer(NonNull<sys::rd_kafka_event_t>);
 
 impl Answer {
     fn ids(&self) -> TopicIds {
-        let mut count = 0;
-        let mut ids = TopicIds::new();
-        // SAFETY: the event is ours until `drop`, and all that is asked of it lives as long; names and ids end in NUL. A result
-        // of another kind gives a null, which is not read.
-        unsafe {
-            let result = sys::rd_kafka_event_DescribeTopics_result(self.0.as_ptr());
-            if result.is_null() {
-                return ids;
+        // SAFETY: the topic is alive, as `of_topics` says, and so is its id; what that prints as ends in NUL.
+        self.of_topics(|topic| unsafe {
+            let id = sys::rd_kafka_TopicDescription_topic_id(topic);
+            if id.is_null() {
+                return None;
             }
-            let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
-            for place in 0..count {
-                let topic = *topics.add(place);
-                let id = sys::rd_kafka_TopicDescription_topic_id(topic);
-                if id.is_null() {
-                    continue;
-                }
-                let id = CStr::from_ptr(sys::rd_kafka_Uuid_base64str(id)).to_string_lossy();
-                let name = CStr::from_ptr(sys::rd_kafka_TopicDescription_name(topic)).to_string_lossy();
-                if id != NO_ID {
-                    ids.insert(name.into_owned(), id.into_owned());
-                }
-            }
-        }
-        ids
+            let id = CStr::from_ptr(sys::rd_kafka_Uuid_base64str(id)).to_string_lossy();
+            (id != NO_ID).then(|| id.into_owned())
+        })
     }
 
     fn granted(&self) -> GrantedTopics {
         let mut count = 0;
-        let mut all = GrantedTopics::new();
-        // SAFETY: as in `ids`.
+        // SAFETY: the topic is alive, as `of_topics` says, and so are its operations: as many as it writes into `count`.
+        self.of_topics(|topic| unsafe {
+            let operations = sys::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
+            granted(operations, count)
+        })
+    }
+
+    /// What `read` finds in the description of each topic, by the topic's name. A description is alive while it is read.
+    fn of_topics<T>(
+        &self,
+        mut read: impl FnMut(*const sys::rd_kafka_TopicDescription_t) -> Option<T>,
+    ) -> BTreeMap<String, T> {
+        let mut count = 0;
+        // SAFETY: the event is ours until `drop`, and all that is asked of it lives as long; there are `count` topics, and names
+        // end in NUL. A result of another kind gives a null, which is not read.
         unsafe {
             let result = sys::rd_kafka_event_DescribeTopics_result(self.0.as_ptr());
             if result.is_null() {
-                return all;
+                return BTreeMap::new();
             }
             let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
-            for place in 0..count {
-                let topic = *topics.add(place);
-                let mut count = 0;
-                let operations = sys::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
-                let name = CStr::from_ptr(sys::rd_kafka_TopicDescription_name(topic)).to_string_lossy();
-                if let Some(granted) = granted(operations, count) {
-                    all.insert(name.into_owned(), granted);
-                }
-            }
+            let described = (0..count).map(|place| *topics.add(place));
+            described
+                .filter_map(|topic| {
+                    let name = CStr::from_ptr(sys::rd_kafka_TopicDescription_name(topic)).to_string_lossy();
+                    Some((name.into_owned(), read(topic)?))
+                })
+                .collect()
         }
-        all
     }
 
     /// What is told of the one group that was asked for.
     fn granted_on_group(&self) -> Result<Option<Granted>, RDKafkaErrorCode> {
         let mut count = 0;
-        // SAFETY: as in `ids`; a group has its error, or null, for as long.
+        // SAFETY: as in `of_topics`; a group has its error, or null, for as long.
         unsafe {
             let result = sys::rd_kafka_event_DescribeConsumerGroups_result(self.0.as_ptr());
             if result.is_null() {
