@@ -5,7 +5,7 @@ mod support;
 
 use std::cell::Cell;
 use support::cuts::is_done_or_not_wherever_it_is_cut;
-use support::{Server, folder, loses_nothing_while_it_goes_and_comes, shared, shows_files_of_any_name};
+use support::{folder, loses_nothing_while_it_goes_and_comes, shared, shows_files_of_any_name};
 use tidegate_object_store::{files, storage};
 use tidegate_servers::wire::Wire;
 use tidegate_servers::{ALLUXIO_ENV, Alluxio};
@@ -65,20 +65,6 @@ fn alluxio_reads_the_newest_where_a_writer_died_before_it_removed_the_older() {
     storage.delete("a/x").unwrap();
     assert_eq!(storage.get("a/x").unwrap(), None);
     assert!(storage.put_new("a/x", b"new".to_vec()).unwrap());
-}
-
-impl Server for Alluxio {
-    fn stop(&mut self) {
-        Alluxio::stop(self).unwrap();
-    }
-
-    fn kill(&mut self) {
-        Alluxio::kill(self);
-    }
-
-    fn start_again(&mut self) {
-        Alluxio::start_again(self).unwrap();
-    }
 }
 
 #[test]

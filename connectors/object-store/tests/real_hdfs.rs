@@ -5,7 +5,7 @@ mod support;
 
 use hdfs_native::{ClientBuilder, WriteOptions};
 use support::cuts::is_done_or_not_wherever_it_is_cut;
-use support::{Server, folder, loses_nothing_while_it_goes_and_comes, shared, shows_files_of_any_name};
+use support::{folder, loses_nothing_while_it_goes_and_comes, shared, shows_files_of_any_name};
 use tidegate_core::ErrorKind;
 use tidegate_object_store::{files, storage, storage_with};
 use tidegate_servers::wire::Wire;
@@ -72,20 +72,6 @@ fn hdfs_clears_away_what_was_left_a_day_ago_and_nothing_younger() {
     storage(&format!("{server}/{folder}")).unwrap();
     let left = runtime.block_on(client.list_status(&aside, false)).unwrap();
     assert_eq!(left.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), [format!("{aside}/young")]);
-}
-
-impl Server for Hdfs {
-    fn stop(&mut self) {
-        Hdfs::stop(self).unwrap();
-    }
-
-    fn kill(&mut self) {
-        Hdfs::kill(self);
-    }
-
-    fn start_again(&mut self) {
-        Hdfs::start_again(self).unwrap();
-    }
 }
 
 #[test]

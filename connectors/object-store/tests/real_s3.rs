@@ -9,7 +9,7 @@ use object_store::{ObjectStore, PutOptions};
 use std::fs;
 use std::sync::Arc;
 use support::cuts::is_done_or_not_wherever_it_is_cut;
-use support::{Server, folder, loses_nothing_while_it_goes_and_comes, shared, shows_files_of_any_name};
+use support::{folder, loses_nothing_while_it_goes_and_comes, shared, shows_files_of_any_name};
 use tidegate_core::{ErrorKind, Result, Storage};
 use tidegate_object_store::{files_with, storage_with};
 use tidegate_servers::wire::Wire;
@@ -77,20 +77,6 @@ fn s3_that_ignores_the_condition_is_found_out_and_still_refuses_a_second_object(
     assert_eq!(storage.get("a/x").unwrap(), Some(b"first".to_vec()));
     storage.delete("a/x").unwrap();
     assert!(storage.put_new("a/x", b"third".to_vec()).unwrap());
-}
-
-impl Server for S3 {
-    fn stop(&mut self) {
-        S3::stop(self).unwrap();
-    }
-
-    fn kill(&mut self) {
-        S3::kill(self);
-    }
-
-    fn start_again(&mut self) {
-        S3::start_again(self).unwrap();
-    }
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod ports;
 mod postgres;
 mod process;
 mod s3;
+mod server;
 mod shared;
 pub mod wire;
 
@@ -44,6 +45,7 @@ pub use java::{
 pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Postgres, PostgresOptions};
 pub use s3::S3;
+pub use server::Server;
 pub use shared::{
     ALLUXIO_ENV, ELASTICSEARCH_ENV, HBASE_ENV, HDFS_ENV, KAFKA_ENV, KAFKA_SASL_ENV, POSTGRES_ENV, S3_ENV,
     SASL_PASSWORD, SASL_USER, Shared,

@@ -65,13 +65,13 @@ fn goes_on_wherever_it_is_lost(store: Box<dyn Store>) {
         move |output: &str, phase: Phase| {
             let is_now = |fault: &mut &Fault| fault.output == output && fault.phase == phase;
             let Some(fault) = next.lock().unwrap().take_if(is_now) else { return };
-            let (lose, lost) = (store.clone(), fault.lost);
+            let (store, lost) = (store.clone(), fault.lost);
             match fault.rename {
                 Some(number) => {
                     let is_meant = nth(number, [is_rename, fault.staged()]);
-                    wire.call_at(is_meant, move || lose.lock().unwrap().lose(lost));
+                    wire.call_at(is_meant, move || lost.happens(&mut **store.lock().unwrap()));
                 }
-                None => lose.lock().unwrap().lose(lost),
+                None => lost.happens(&mut **store.lock().unwrap()),
             }
         }
     };
@@ -101,7 +101,7 @@ fn goes_on_wherever_it_is_lost(store: Box<dyn Store>) {
                 error.contains(" run") || error.contains("no answer"),
                 "{error} does not say what to look at"
             );
-            store.lock().unwrap().start_again();
+            store.lock().unwrap().start_again().unwrap();
             if fault.is_new_process {
                 job.kill();
                 job = Job::start(&outputs, &input);

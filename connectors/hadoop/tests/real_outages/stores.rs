@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tidegate_core::Storage;
 use tidegate_object_store::storage_with;
-use tidegate_servers::{Alluxio, Hdfs, S3};
+use tidegate_servers::{Alluxio, Hdfs, S3, Server};
 
 /// In which way a server goes.
 #[derive(Clone, Copy, Debug)]
@@ -16,8 +16,17 @@ pub(crate) enum Lost {
     Killed,
 }
 
+impl Lost {
+    pub(crate) fn happens(self, store: &mut dyn Store) {
+        match self {
+            Lost::Stopped => store.stop().unwrap(),
+            Lost::Killed => store.kill(),
+        }
+    }
+}
+
 /// A server of the test's own.
-pub(crate) trait Store: Send {
+pub(crate) trait Store: Server {
     /// Of the server itself: `127.0.0.1:PORT`.
     fn address(&self) -> String;
 
@@ -26,13 +35,6 @@ pub(crate) trait Store: Send {
 
     /// What the request has in it by which a staged file gets its name, or which ends that.
     fn rename(&self) -> &'static str;
-
-    fn lose(&mut self, lost: Lost);
-
-    fn is_running(&mut self) -> bool;
-
-    /// With the same data, at the same address.
-    fn start_again(&mut self);
 
     /// Copies what is in `files` and in `saved` of a folder into one of this machine, as other programs see it.
     fn copy(&self, folder: &str, to: &Path);
@@ -49,21 +51,6 @@ impl Store for Hdfs {
 
     fn rename(&self) -> &'static str {
         "rename2"
-    }
-
-    fn lose(&mut self, lost: Lost) {
-        match lost {
-            Lost::Stopped => self.stop().unwrap(),
-            Lost::Killed => self.kill(),
-        }
-    }
-
-    fn is_running(&mut self) -> bool {
-        Hdfs::is_running(self)
-    }
-
-    fn start_again(&mut self) {
-        Hdfs::start_again(self).unwrap();
     }
 
     fn copy(&self, folder: &str, to: &Path) {
@@ -92,21 +79,6 @@ impl Store for S3 {
         "DELETE /"
     }
 
-    fn lose(&mut self, lost: Lost) {
-        match lost {
-            Lost::Stopped => self.stop().unwrap(),
-            Lost::Killed => self.kill(),
-        }
-    }
-
-    fn is_running(&mut self) -> bool {
-        S3::is_running(self)
-    }
-
-    fn start_again(&mut self) {
-        S3::start_again(self).unwrap();
-    }
-
     fn copy(&self, folder: &str, to: &Path) {
         ["files", "saved"].iter().for_each(|part| copy(&self.files().join(folder).join(part), to));
     }
@@ -123,21 +95,6 @@ impl Store for Alluxio {
 
     fn rename(&self) -> &'static str {
         "/rename?dst="
-    }
-
-    fn lose(&mut self, lost: Lost) {
-        match lost {
-            Lost::Stopped => self.stop().unwrap(),
-            Lost::Killed => self.kill(),
-        }
-    }
-
-    fn is_running(&mut self) -> bool {
-        Alluxio::is_running(self)
-    }
-
-    fn start_again(&mut self) {
-        Alluxio::start_again(self).unwrap();
     }
 
     fn copy(&self, folder: &str, to: &Path) {

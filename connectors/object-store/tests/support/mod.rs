@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use tidegate_core::{Error, ErrorKind, FileSystem, Result, Storage, UserFile};
+use tidegate_servers::Server;
 use uuid::Uuid;
 
 /// The address that `cargo xtask test` hands out.
@@ -42,23 +43,14 @@ fn is_retry(error: &Error, place: &str) {
     assert!(error.to_string().contains(place), "{error} does not name {place}");
 }
 
-/// A server of the test's own.
-pub(crate) trait Server: Send {
-    /// In order.
-    fn stop(&mut self);
-    /// As by a crash.
-    fn kill(&mut self);
-    /// With the same data, at the same address.
-    fn start_again(&mut self);
-}
-
 fn bytes(number: usize) -> Vec<u8> {
     vec![u8::try_from(number % 251).unwrap(); 50_000 + number]
 }
 
-/// The server is stopped, and later killed, under calls, and started again: each call does what it says or is a `Retry` that names its
-/// place, also while the server is on its way up or down, and while it is away in bounded time. A `put` and a `rename` are asked for
-/// until they are acknowledged, as a job does: in the end all objects are there, whole, under their last names, and nothing else is.
+/// The server, one of the test's own, is stopped, and later killed, under calls, and started again: each call does what it says or is
+/// a `Retry` that names its place, also while the server is on its way up or down, and while it is away in bounded time. A `put` and a
+/// `rename` are asked for until they are acknowledged, as a job does: in the end all objects are there, whole, under their last names,
+/// and nothing else is.
 pub(crate) fn loses_nothing_while_it_goes_and_comes(
     open: impl Fn() -> Result<Arc<dyn Storage>> + Sync,
     server: &mut dyn Server,
@@ -105,12 +97,12 @@ pub(crate) fn loses_nothing_while_it_goes_and_comes(
         scope.spawn(|| while until_it_is_done(&|| open().map(drop)) && !over.pause() {});
         let _over = SetOnDrop(&over);
         more_come();
-        server.stop();
+        server.stop().unwrap();
         every_call_is_away(&*storage, &open);
-        server.start_again();
+        server.start_again().unwrap();
         more_come();
         server.kill();
-        server.start_again();
+        server.start_again().unwrap();
         more_come();
     });
     let all = acknowledged.into_inner();
