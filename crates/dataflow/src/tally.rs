@@ -167,6 +167,11 @@ impl Reports for Tally {
 
     fn committed(&self, batch: BatchId, done: OutputReport) {
         let mut state = self.lock();
+        if state.completed.contains_key(&batch) {
+            drop(state);
+            return self
+                .fail(Error::bug(format!("batch {batch} was to be completed before all had committed it")));
+        }
         let sum = state.committed.entry(batch).or_default();
         sum.add(&done);
         let count = sum.count;
@@ -195,7 +200,10 @@ impl Reports for Tally {
     fn completed(&self, batch: BatchId, done: OutputReport) {
         let mut state = self.lock();
         let completers = state.completers.len();
-        let sum = state.completed.entry(batch).or_default();
+        let Some(sum) = state.completed.get_mut(&batch) else {
+            drop(state);
+            return self.fail(Error::bug(format!("batch {batch} was completed before all had committed it")));
+        };
         sum.add(&done);
         if sum.count == completers
             && let Some(sum) = state.completed.remove(&batch)

@@ -469,7 +469,11 @@ fn it_holds_what_every_output_must() {
 /// Two batches of a job of two input partitions; gives their directories, without the times' names.
 fn job(storage: Arc<dyn Storage>, workers: usize) -> Result<()> {
     let input = MemoryInput::new(2);
-    let conf = Conf::new().set_master(&format!("local[{workers}]")).set("tidegate.retry.pause_ms", "0");
+    // What fails again and again ends the job with its error.
+    let conf = Conf::new()
+        .set_master(&format!("local[{workers}]"))
+        .set("tidegate.retry.pause_ms", "0")
+        .set("tidegate.retry.attempts_max", "5");
     let mut job = TestJob::start_on(conf, Some(Arc::new(MemoryStorage::new())), |ssc| {
         let words = ssc.input_stream("words", input.clone())?;
         words.foreach_rdd(|rdd| rdd.save_as_text_files_on(storage.clone(), "words", "txt"))?;
