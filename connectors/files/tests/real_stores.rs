@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::env;
 use std::sync::Arc;
-use std::time::Duration;
-use support::{Job, counted};
-use tidegate::testkit::outputs::{self, Subject};
+use std::time::{Duration, Instant};
+use support::{Job, PATIENCE, counted};
+use tidegate::testkit::outputs::{self, Phase, Phased, Subject};
 use tidegate::testkit::{MemoryInput, MemoryOutput, TestJob};
 use tidegate::{Conf, Stop};
-use tidegate_core::{Result, Storage};
+use tidegate_core::{Batch, BatchId, Error, ErrorKind, Result, Storage};
 use tidegate_files::{FileOptions, FilesOutput};
 use tidegate_object_store::{files_with, storage_with};
-use tidegate_servers::{ALLUXIO_ENV, HDFS_ENV, S3, S3_ENV, duckdb};
+use tidegate_servers::{ALLUXIO_ENV, HDFS_ENV, S3, S3_ENV, duckdb, set_hdfs_quota};
 use tidegate_storage::LocalStorage;
 
 fn server(variable: &str) -> String {
@@ -134,6 +134,80 @@ fn alluxio_outputs_of_files_keep_the_contract_of_outputs() {
 #[test]
 fn s3_outputs_of_files_keep_the_contract_of_outputs() {
     with_s3(keeps_the_contract_of_outputs);
+}
+
+/// The worst moment: the batch is in one output and in a partition of this one when the record of another can't be put.
+#[test]
+fn hdfs_whose_quota_refuses_a_record_of_a_batch_has_each_row_once_when_there_is_room_again() {
+    let (server, folder) = (server(HDFS_ENV), folder());
+    let files = InStore { url: format!("{server}/{folder}"), settings: &[] };
+    let quota = {
+        // Records alone are put there.
+        let records = format!("/{folder}/_tidegate/epochs");
+        move |names| set_hdfs_quota(&server, &records, names).unwrap()
+    };
+    let (memory, input) = (MemoryOutput::new(), MemoryInput::new(2));
+    let checkpoint = Arc::new(tidegate_storage::MemoryStorage::new());
+    let start = |tell: Box<dyn Fn(Phase, &Batch) + Send + Sync>| {
+        TestJob::start_on(Conf::new().set_master("local[2]"), Some(checkpoint.clone()), |ssc| {
+            let rows = ssc.input_stream("rows", input.clone())?;
+            rows.output_in_place("memory", memory.clone())?;
+            rows.output("files", Phased::new(files.output()?, tell))
+        })
+    };
+    let push = |rows: std::ops::Range<u64>| {
+        rows.for_each(|number| input.push((number % 2) as usize, [files.row(number)]));
+    };
+    let seen = || {
+        [files.visible(), memory.rows()].map(|mut rows| {
+            rows.sort();
+            rows
+        })
+    };
+    let whole = |rows: std::ops::Range<u64>| rows.map(|number| files.row(number)).collect::<Vec<_>>();
+    let is_refused = |error: &Error| {
+        assert_eq!(error.kind(), ErrorKind::Reconfigure, "{error}");
+        for told in
+            [&files.url, "/_tidegate/epochs/", "make room within the quota of that folder", "is exceeded"]
+        {
+            assert!(error.to_string().contains(told), "{told}: {error}");
+        }
+    };
+
+    let refuse = {
+        let (quota, memory) = (quota.clone(), memory.clone());
+        move |phase: Phase, batch: &Batch| {
+            if (phase, batch.id()) == (Phase::PartlyCommitted, BatchId(2)) {
+                let begun = Instant::now();
+                while !memory.batches().contains_key(&batch.id()) {
+                    assert!(begun.elapsed() < PATIENCE, "the other output does not get the batch");
+                    std::thread::yield_now();
+                }
+                quota(Some(1));
+            }
+        }
+    };
+    let mut job = start(Box::new(refuse)).unwrap();
+    push(0..20);
+    job.next_batch().unwrap();
+    push(20..40);
+    is_refused(&job.next_batch().unwrap_err());
+    drop(job);
+    let [in_files, in_memory] = seen();
+    assert_eq!(in_memory, whole(0..40));
+    assert!(in_files.len() > 20 && in_files.len() < 40, "{} rows are in files", in_files.len());
+
+    // As long as there is no room a start says so, and changes nothing.
+    is_refused(&start(Box::new(|_, _| ())).err().expect("there is no room for what an opening puts"));
+    assert_eq!(seen(), [in_files, in_memory]);
+    quota(None);
+    let mut job = start(Box::new(|_, _| ())).unwrap();
+    assert_eq!(job.completed().unwrap().id(), BatchId(2));
+    assert_eq!(seen(), [whole(0..40), whole(0..40)]);
+    push(40..60);
+    job.next_batch().unwrap();
+    job.ssc.stop(Stop::Gracefully).unwrap();
+    assert_eq!(seen(), [whole(0..60), whole(0..60)]);
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use tidegate_core::Storage;
 use tidegate_files::{FileOptions, FileStreams};
 
 /// How long a test waits for something that does not come.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A job that writes what it reads of a folder to an output in memory.
 pub(crate) struct Job<T: ExchangeData + Sync> {
