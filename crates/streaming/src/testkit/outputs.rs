@@ -163,11 +163,7 @@ pub fn what_some_writers_committed_is_finished_by_others<S: Subject>(subject: &S
     epoch.prepare(2, 20..40);
     epoch.commit_by_first(2);
     drop(epoch);
-    let mut epoch = Driven::open(subject, 3);
-    epoch.run(2, 20..40);
-    is_visible(subject, 0..40, "after the batch that some had committed was run again");
-    epoch.run(3, 40..41);
-    is_visible(subject, 0..41, "after the next batch");
+    finishes_batch_2(subject, 3);
 }
 
 /// Where all writers have committed a batch and it was not completed, which is for outputs that
@@ -184,9 +180,14 @@ pub fn what_was_committed_and_not_completed_is_finished<S: Subject>(subject: &S)
     epoch.prepare(2, 20..40);
     epoch.commit_by_all(2);
     drop(epoch);
-    let mut epoch = Driven::open(subject, 1);
+    finishes_batch_2(subject, 1);
+}
+
+/// Batch 2, of which some is there, is run again by `workers`, and the next one after it.
+fn finishes_batch_2<S: Subject>(subject: &S, workers: usize) {
+    let mut epoch = Driven::open(subject, workers);
     epoch.run(2, 20..40);
-    is_visible(subject, 0..40, "after the batch that was not completed was run again");
+    is_visible(subject, 0..40, "after a batch that had not come to its end was run again");
     epoch.run(3, 40..41);
     is_visible(subject, 0..41, "after the next batch");
 }

@@ -71,10 +71,10 @@ impl<T> Growing<T> {
     pub(super) fn finish(mut self, staging: &mut Staging) -> Result<()> {
         let part = std::mem::replace(&mut self.part, Box::new(Nothing));
         let rest = part.finish()?;
-        if self.staged.is_none() && self.is_there(&rest, staging)? {
-            return Ok(());
-        }
         if self.staged.is_none() {
+            if self.is_there(&rest, staging)? {
+                return Ok(());
+            }
             self.staged = staging.begin(&self.name)?;
         }
         if self.staged.is_none() {
