@@ -25,7 +25,9 @@ pub use error::{Error, ErrorKind, Result};
 pub use files::{FileSystem, OpenFile, UserFile};
 pub use guarantee::{Guarantee, InputGuarantee};
 pub use ids::{BatchId, BatchTime, JobId, OperatorId, OutputId, PartitionId, StateId, StreamId};
-pub use output::{Delivery, Held, Output, OutputContext, Placement, Seat, Writer, Writers};
+pub use output::{
+    Delivery, Held, Output, OutputContext, Packed, Packer, Packing, Placement, Seat, Writer, Writers,
+};
 pub use pauses::Pauses;
 pub use runtime::{BatchReport, EpochStart, OutputReport, RecordAges, Runtime, RuntimeEvent, RuntimeFactory};
 pub use source::{

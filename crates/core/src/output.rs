@@ -1,6 +1,7 @@
 //! What an output must promise: prepare unseen, commit at once, remember which batches it holds.
 
-use crate::{Batch, BatchId, BatchPlan, JobId, OutputId, PartitionId, Result};
+use crate::{Batch, BatchId, BatchPlan, Error, JobId, OutputId, PartitionId, Result};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -37,6 +38,12 @@ pub trait Output<T>: Send + Sync + 'static {
         Placement::AsIs
     }
 
+    /// How rows are packed on the worker where they are, before they go to a [`Writer`]: then only bytes change the thread, and the
+    /// process, and the memory of a row is given back by the thread that took it. Without, writers get the rows themselves.
+    fn packing(&self) -> Option<Packing<T>> {
+        None
+    }
+
     /// Makes the writer of one seat. Called on the thread that will use it, once an epoch.
     ///
     /// # Errors
@@ -52,6 +59,14 @@ pub trait Writer<T> {
     /// `Retry` ends the epoch and the batch is run again; anything else stops the job. Nothing of the batch
     /// has been seen in any output.
     fn write(&mut self, batch: &Batch, partition: PartitionId, rows: Vec<T>) -> Result<()>;
+
+    /// As [`write`](Writer::write), with rows that a [`Packer`] of this output packed, maybe in another process of this version.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    fn write_packed(&mut self, _batch: &Batch, _partition: PartitionId, _rows: Packed) -> Result<()> {
+        Err(Error::bug("rows were packed for an output that does not pack"))
+    }
 
     /// All rows were given. Stages that `partitions` hold this batch, and makes sure that a commit can't be refused for
     /// what the rows are. `partitions` are those of this seat that do not hold the batch yet.
@@ -86,6 +101,33 @@ pub trait Writer<T> {
     /// After a commit that failed it is not known whether the batch is in: nothing that may be seen is taken away. A writer that
     /// crashed is not asked at all, so what is staged must be found by [`Output::open`] too.
     fn abort(&mut self) {}
+}
+
+/// Makes a [`Packer`] for one partition of a batch.
+pub type Packing<T> = Arc<dyn Fn() -> Result<Box<dyn Packer<T>>> + Send + Sync>;
+
+/// Rows of a partition as bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packed {
+    /// How many they are.
+    pub rows: u64,
+    /// What the output makes of them.
+    pub bytes: Vec<u8>,
+}
+
+/// Packs rows of one partition, in their order. See [`Output::packing`].
+pub trait Packer<T> {
+    /// Adds a row. True when so much is packed that it should be [taken](Packer::take): a packer holds a bounded number of bytes.
+    ///
+    /// # Errors
+    /// `Reconfigure`: the output does not take such a row.
+    fn add(&mut self, row: &T) -> Result<bool>;
+
+    /// Takes out what is packed. No piece is without rows.
+    ///
+    /// # Errors
+    /// As [`Packer::add`].
+    fn take(&mut self) -> Result<Vec<Packed>>;
 }
 
 /// What an output does with a batch that is run again.

@@ -16,8 +16,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tidegate_core::{
-    Batch, BatchId, Delivery, Error, Output, OutputId, OutputReport, PartitionId, Result, Seat, Writer,
-    Writers,
+    Batch, BatchId, Delivery, Error, Output, OutputId, OutputReport, Packed, PartitionId, Result, Seat,
+    Writer, Writers,
 };
 
 /// Chunks that wait for a writer at most; then the worker waits.
@@ -28,6 +28,7 @@ pub(crate) struct WriterInbox<T>(Sender<Mail<T>>);
 
 enum Mail<T> {
     Rows(Batch, PartitionId, Vec<T>),
+    Packed(Batch, PartitionId, Packed),
     /// All rows of the batch were sent.
     End(Batch),
 }
@@ -37,6 +38,11 @@ impl<T: Data> WriterInbox<T> {
     pub(crate) fn rows(&mut self, batch: &Batch, partition: PartitionId, rows: Vec<T>) {
         // A writer that is gone has reported why; its epoch is ending.
         let _ = self.0.send(Mail::Rows(batch.clone(), partition, rows));
+    }
+
+    /// As [`rows`](WriterInbox::rows), with rows that are packed.
+    pub(crate) fn packed(&mut self, batch: &Batch, partition: PartitionId, rows: Packed) {
+        let _ = self.0.send(Mail::Packed(batch.clone(), partition, rows));
     }
 }
 
@@ -140,7 +146,7 @@ fn discard<T>(inbox: &Receiver<Mail<T>>, ordered: &Receiver<WriterOrder>, tally:
             recv(inbox) -> mail => mail,
         };
         match mail {
-            Ok(Mail::Rows(..)) => {}
+            Ok(Mail::Rows(..) | Mail::Packed(..)) => {}
             Ok(Mail::End(batch)) => tally.prepared(batch.id()),
             Err(_) => return,
         }
@@ -189,6 +195,14 @@ impl<T: Data> Desk<'_, T> {
                     if !rows.is_empty() && !self.holds(&batch, partition) {
                         self.done.rows += rows.len() as u64;
                         timed(&mut self.done.write, || self.writer.write(&batch, partition, rows))?;
+                    }
+                }
+                Ok(Mail::Packed(batch, partition, rows)) => {
+                    at_batch(batch.id());
+                    seen.insert(partition);
+                    if rows.rows > 0 && !self.holds(&batch, partition) {
+                        self.done.rows += rows.rows;
+                        timed(&mut self.done.write, || self.writer.write_packed(&batch, partition, rows))?;
                     }
                 }
                 Ok(Mail::End(batch)) => {

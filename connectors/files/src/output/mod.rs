@@ -1,10 +1,11 @@
 //! Files of rows that a job writes, each batch once: to a local disk, HDFS, S3 and its kind, or Alluxio.
 //!
-//! [`FilesOutput`] is what a user builds. `memory` opens it (who has it, what it holds), `writer` writes batches, `rows` makes bytes of
-//! rows, `record` and `layout` are what lies where. How a store is talked to must not be here.
+//! [`FilesOutput`] is what a user builds. `memory` opens it (who has it, what it holds), `packer` packs rows where they are, `writer`
+//! writes batches of them, `rows` makes bytes of rows, `record` and `layout` are what lies where. How a store is talked to must not be here.
 
 mod layout;
 mod memory;
+mod packer;
 mod record;
 mod rows;
 mod save;
@@ -14,6 +15,7 @@ pub use rows::FileCompression;
 pub use save::SaveAsFiles;
 
 use memory::{Expected, Opened};
+use packer::FilesPacker;
 #[cfg(feature = "parquet")]
 use rows::ParquetFiles;
 use rows::{CsvFiles, JsonFiles, RowFormat, TextFiles};
@@ -24,8 +26,8 @@ use std::fmt::{self, Display};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tidegate_core::{
-    Delivery, Error, Held, Output, OutputContext, Placement, Result, Seat, StableHash, Storage, Writer,
-    Writers,
+    Delivery, Error, Held, Output, OutputContext, Packing, Placement, Result, Seat, StableHash, Storage,
+    Writer, Writers,
 };
 use writer::{FilesWriter, Settings};
 
@@ -78,7 +80,7 @@ impl<T: Serialize + DeserializeOwned + 'static> FilesOutput<T> {
     /// Files of Parquet, with a column for each field of the rows, packed by Snappy unless told otherwise. Columns follow from the type:
     /// a type that has no place in Parquet is refused when the job starts.
     pub fn parquet(storage: Arc<dyn Storage>) -> FilesOutput<T> {
-        FilesOutput::of(storage, ParquetFiles, FileCompression::Snappy)
+        FilesOutput::of(storage, ParquetFiles::default(), FileCompression::Snappy)
     }
 }
 
@@ -232,6 +234,11 @@ impl<T: Send + 'static> Output<T> for FilesOutput<T> {
                 None => format.hash(row),
             }),
         }
+    }
+
+    fn packing(&self) -> Option<Packing<T>> {
+        let settings = self.settings.clone();
+        Some(Arc::new(move || Ok(Box::new(FilesPacker::new(settings.clone())))))
     }
 
     fn writer(&self, seat: &Seat) -> Result<Box<dyn Writer<T>>> {

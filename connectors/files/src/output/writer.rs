@@ -2,12 +2,13 @@
 
 use super::layout;
 use super::memory::Opened;
+use super::packer::{Piece, pack};
 use super::record::{Commit, OpenFile, Part, Publish, Segment};
-use super::rows::{Encoder, FileCompression, RowFormat};
+use super::rows::{FileBytes, FileCompression, RowFormat};
 use crate::sealed;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use tidegate_core::{Batch, Error, PartitionId, Result, Writer};
+use tidegate_core::{Batch, Error, Packed, PartitionId, Result, StagedObject, Storage, Writer};
 
 /// Records of a partition that are kept, for readers who want whole batches.
 const RECORDS_KEPT: usize = 16;
@@ -15,6 +16,10 @@ const RECORDS_KEPT: usize = 16;
 const SEGMENTS_OF_A_LEVEL: usize = 16;
 /// Rows from one look at the memory that all files take to the next.
 const ROWS_BETWEEN_LOOKS: u64 = 256;
+/// Bytes of a file that are handed to the store at a time, where it takes pieces.
+const PIECE_BYTES: u64 = 1024 * 1024;
+/// Files of a partition that are on their way piece by piece, each with a file or a connection of its own. Others are made in memory.
+const STAGED_MAX: usize = 16;
 
 pub(super) type FolderOf<T> = Arc<dyn Fn(&T) -> Result<String> + Send + Sync>;
 
@@ -37,7 +42,7 @@ impl<T> Clone for Settings<T> {
 /// The writer of some partitions.
 pub(super) struct FilesWriter<T> {
     to: To<T>,
-    parts: BTreeMap<u32, PartWriter<T>>,
+    parts: BTreeMap<u32, PartWriter>,
 }
 
 /// Where and how.
@@ -48,22 +53,22 @@ struct To<T> {
     ending: String,
 }
 
-struct PartWriter<T> {
+struct PartWriter {
     id: u32,
     /// What is committed.
     part: Part,
     /// The batch at hand.
-    next: Option<Next<T>>,
+    next: Option<Next>,
     /// Batches whose records are there, the oldest first.
     records: VecDeque<u64>,
 }
 
 /// A batch on its way into a partition.
-struct Next<T> {
+struct Next {
     /// What the partition will hold.
     part: Part,
     /// By folder, where rows have one.
-    building: BTreeMap<Option<String>, Building<T>>,
+    building: BTreeMap<Option<String>, Building>,
     /// Files begun by this batch.
     begun: u32,
     /// Objects that were staged.
@@ -75,14 +80,40 @@ struct Next<T> {
 }
 
 /// A file that gets rows of this batch.
-struct Building<T> {
+struct Building {
     file: OpenFile,
-    encoder: Box<dyn Encoder<T>>,
+    rows: Box<dyn FileBytes>,
+    /// What is with the store already.
+    growing: Option<Growing>,
 }
 
-impl<T> Building<T> {
+impl Building {
     fn bytes(&self) -> u64 {
-        self.file.bytes() + self.encoder.bytes()
+        self.file.bytes() + self.growing.as_ref().map_or(0, |growing| growing.bytes) + self.rows.bytes()
+    }
+}
+
+/// An object that is staged piece by piece.
+struct Growing {
+    path: String,
+    object: Box<dyn StagedObject>,
+    bytes: u64,
+}
+
+impl Growing {
+    fn add(&mut self, piece: &[u8]) -> Result<()> {
+        self.bytes += piece.len() as u64;
+        self.object.write(piece)
+    }
+
+    /// With `tail` behind it, the object is there, durably: its path and its length.
+    fn finish(mut self, tail: &[u8], storage: &dyn Storage) -> Result<(String, u64)> {
+        self.add(tail)?;
+        self.object.close()?;
+        self.object.publish()?;
+        let (folder, _) = self.path.rsplit_once('/').expect("what is staged lies in a folder");
+        storage.settle(folder)?;
+        Ok((self.path, self.bytes))
     }
 }
 
@@ -93,7 +124,7 @@ impl<T> FilesWriter<T> {
         Ok(FilesWriter { to: To { opened, settings, kind, ending }, parts: BTreeMap::new() })
     }
 
-    fn part(&mut self, id: PartitionId) -> (&To<T>, &mut PartWriter<T>) {
+    fn part(&mut self, id: PartitionId) -> (&To<T>, &mut PartWriter) {
         let part = self.parts.entry(id.0).or_insert_with(|| PartWriter {
             id: id.0,
             part: self.to.opened.parts.get(&id.0).cloned().unwrap_or_default(),
@@ -106,6 +137,11 @@ impl<T> FilesWriter<T> {
 
 impl<T> Writer<T> for FilesWriter<T> {
     fn write(&mut self, batch: &Batch, partition: PartitionId, rows: Vec<T>) -> Result<()> {
+        let packed = pack(&self.to.settings, rows).map_err(|e| self.to.blamed(batch, partition, e))?;
+        packed.into_iter().try_for_each(|rows| self.write_packed(batch, partition, rows))
+    }
+
+    fn write_packed(&mut self, batch: &Batch, partition: PartitionId, rows: Packed) -> Result<()> {
         let (to, part) = self.part(partition);
         part.write(to, batch, rows)
     }
@@ -120,7 +156,7 @@ impl<T> Writer<T> for FilesWriter<T> {
 
     fn commit(&mut self, batch: &Batch) -> Result<()> {
         let to = &self.to;
-        let mut prepared: Vec<(&mut PartWriter<T>, Next<T>)> =
+        let mut prepared: Vec<(&mut PartWriter, Next)> =
             self.parts.values_mut().filter_map(|part| part.next.take().map(|next| (part, next))).collect();
         if prepared.is_empty() {
             return Ok(());
@@ -185,8 +221,12 @@ impl<T> To<T> {
         }
     }
 
-    fn folder(&self, row: &T) -> Result<Option<String>> {
-        self.settings.folder_of.as_ref().map(|folder| folder(row)).transpose()
+    fn blamed(&self, batch: &Batch, partition: PartitionId, error: Error) -> Error {
+        let (output, batch) = (&self.opened.output, batch.id());
+        error.context(format!(
+            "output {output}, batch {batch}, partition {partition}, {}",
+            self.opened.storage.describe()
+        ))
     }
 
     fn refused(&self, batch: &Batch, why: impl std::fmt::Display) -> Error {
@@ -198,9 +238,9 @@ impl<T> To<T> {
     }
 }
 
-impl<T> PartWriter<T> {
+impl PartWriter {
     /// The batch at hand, begun if need be: files that its time completes are complete without it.
-    fn begin(&mut self, to: &To<T>, batch: &Batch) -> Result<&mut Next<T>> {
+    fn begin<T>(&mut self, to: &To<T>, batch: &Batch) -> Result<&mut Next> {
         if self.next.is_none() {
             let (interval, _) = to.interval(batch);
             let mut part = Part { batch: batch.id().0, publish: Vec::new(), open: Vec::new() };
@@ -233,31 +273,16 @@ impl<T> PartWriter<T> {
         Ok(next)
     }
 
-    fn write(&mut self, to: &To<T>, batch: &Batch, rows: Vec<T>) -> Result<()> {
-        let id = self.id;
+    fn write<T>(&mut self, to: &To<T>, batch: &Batch, rows: Packed) -> Result<()> {
+        let (id, count) = (self.id, rows.rows);
+        let piece = Piece::of(rows)?;
         let next = self.begin(to, batch)?;
-        for row in rows {
-            let folder = to.folder(&row)?;
-            if !next.building.contains_key(&folder) {
-                let building = next.start(to, batch, folder.clone())?;
-                next.building.insert(folder.clone(), building);
-            }
-            let building = next.building.get_mut(&folder).expect("it was just put there");
-            building.encoder.push(row).map_err(|why| {
-                to.refused(batch, format!("row {} of partition {id} can't be written: {why}", next.rows + 1))
-            })?;
-            building.file.rows += 1;
-            next.rows += 1;
-            if building.bytes() >= to.settings.target_bytes {
-                next.complete(to, batch, id, &folder)?;
-            } else if next.rows.is_multiple_of(ROWS_BETWEEN_LOOKS) {
-                next.bound(to, batch, id)?;
-            }
-        }
-        Ok(())
+        let looked = next.rows / ROWS_BETWEEN_LOOKS;
+        next.add(to, batch, id, piece, count)?;
+        if next.rows / ROWS_BETWEEN_LOOKS > looked { next.bound(to, batch, id) } else { Ok(()) }
     }
 
-    fn prepare(&mut self, to: &To<T>, batch: &Batch) -> Result<()> {
+    fn prepare<T>(&mut self, to: &To<T>, batch: &Batch) -> Result<()> {
         let (id, is_idle) = (self.id, batch.plan().is_empty());
         let (_, is_last) = to.interval(batch);
         let next = self.begin(to, batch)?;
@@ -284,7 +309,7 @@ impl<T> PartWriter<T> {
         Ok(())
     }
 
-    fn committed(&mut self, to: &To<T>, batch: &Batch, next: &mut Next<T>) {
+    fn committed<T>(&mut self, to: &To<T>, batch: &Batch, next: &mut Next) {
         self.part = std::mem::take(&mut next.part);
         to.forget(&next.garbage);
         self.records.push_back(batch.id().0);
@@ -296,9 +321,9 @@ impl<T> PartWriter<T> {
     }
 }
 
-impl<T> Next<T> {
+impl Next {
     /// The file that rows of `folder` go to: one that is open, or a new one.
-    fn start(&mut self, to: &To<T>, batch: &Batch, folder: Option<String>) -> Result<Building<T>> {
+    fn start<T>(&mut self, to: &To<T>, batch: &Batch, folder: Option<String>) -> Result<Building> {
         let folder = folder.unwrap_or_default();
         let file = match self.part.open.iter().position(|file| file.folder == folder) {
             Some(place) => self.part.open.remove(place),
@@ -318,19 +343,74 @@ impl<T> Next<T> {
                 }
             }
         };
-        let encoder = to.settings.format.encoder(to.settings.packed, file.segments.is_empty())?;
-        Ok(Building { file: OpenFile { last: batch.id().0, ..file }, encoder })
+        let rows = to.settings.format.segment(to.settings.packed, file.segments.is_empty())?;
+        Ok(Building { file: OpenFile { last: batch.id().0, ..file }, rows, growing: None })
+    }
+
+    /// Adds rows to the file of their folder.
+    fn add<T>(&mut self, to: &To<T>, batch: &Batch, partition: u32, piece: Piece, count: u64) -> Result<()> {
+        let Piece { folder, bytes } = piece;
+        if !self.building.contains_key(&folder) {
+            let building = self.start(to, batch, folder.clone())?;
+            self.building.insert(folder.clone(), building);
+        }
+        let building = self.building.get_mut(&folder).expect("it was just put there");
+        building.rows.push(&bytes).map_err(|why| to.refused(batch, why))?;
+        building.file.rows += count;
+        self.rows += count;
+        if building.bytes() >= to.settings.target_bytes {
+            self.complete(to, batch, partition, &folder)
+        } else if building.rows.ready() >= PIECE_BYTES {
+            self.hand_over(to, batch, partition, &folder)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Gives what is ready of a file to the store, if that takes pieces. A file that has segments is put together at its end.
+    fn hand_over<T>(
+        &mut self,
+        to: &To<T>,
+        batch: &Batch,
+        partition: u32,
+        folder: &Option<String>,
+    ) -> Result<()> {
+        let growing = self.building.values().filter(|building| building.growing.is_some()).count();
+        let Some(building) = self.building.get_mut(folder) else { return Ok(()) };
+        if building.growing.is_none() && building.file.segments.is_empty() && growing < STAGED_MAX {
+            let path = to.opened.epoch.staged(partition, batch.id().0, self.staged.len());
+            if let Some(object) = to.opened.storage.stage(&path)? {
+                self.staged.push(path.clone());
+                building.growing = Some(Growing { path, object, bytes: 0 });
+            }
+        }
+        match &mut building.growing {
+            Some(growing) => {
+                let piece = building.rows.take();
+                growing.add(&piece)
+            }
+            None => Ok(()),
+        }
     }
 
     /// The file of `folder` gets no more rows.
-    fn complete(&mut self, to: &To<T>, batch: &Batch, partition: u32, folder: &Option<String>) -> Result<()> {
-        let Some(Building { file, encoder }) = self.building.remove(folder) else { return Ok(()) };
-        let tail = encoder.finish().map_err(|why| to.refused(batch, why))?;
-        self.close(to, batch, partition, file, Some(tail))
+    fn complete<T>(
+        &mut self,
+        to: &To<T>,
+        batch: &Batch,
+        partition: u32,
+        folder: &Option<String>,
+    ) -> Result<()> {
+        let Some(Building { file, rows, growing }) = self.building.remove(folder) else { return Ok(()) };
+        let tail = rows.finish().map_err(|why| to.refused(batch, why))?;
+        let Some(growing) = growing else { return self.close(to, batch, partition, file, Some(tail)) };
+        let (from, bytes) = growing.finish(&tail, &*to.opened.storage)?;
+        self.publish(partition, file, from, bytes);
+        Ok(())
     }
 
     /// Stages a whole file, of its segments and what comes behind them.
-    fn close(
+    fn close<T>(
         &mut self,
         to: &To<T>,
         batch: &Batch,
@@ -338,8 +418,6 @@ impl<T> Next<T> {
         file: OpenFile,
         tail: Option<Vec<u8>>,
     ) -> Result<()> {
-        let name =
-            layout::visible(&file.folder, partition, (file.first, file.last), file.number, &file.ending);
         let (from, bytes) = match (&file.segments[..], tail) {
             // It is a whole file as it is.
             ([only], None) => (only.path.clone(), only.bytes),
@@ -350,21 +428,36 @@ impl<T> Next<T> {
                 (self.stage(to, batch, partition, bytes)?, length)
             }
         };
-        self.part.publish.push(Publish { from, to: name, rows: file.rows, bytes });
+        self.publish(partition, file, from, bytes);
         Ok(())
     }
 
+    /// Has the commit give a whole file its name.
+    fn publish(&mut self, partition: u32, file: OpenFile, from: String, bytes: u64) {
+        let to = layout::visible(&file.folder, partition, (file.first, file.last), file.number, &file.ending);
+        self.part.publish.push(Publish { from, to, rows: file.rows, bytes });
+    }
+
     /// Stages the rows of this batch as a segment of a file that stays open.
-    fn keep_open(
+    fn keep_open<T>(
         &mut self,
         to: &To<T>,
         batch: &Batch,
         partition: u32,
         folder: &Option<String>,
     ) -> Result<()> {
-        let Some(Building { mut file, encoder }) = self.building.remove(folder) else { return Ok(()) };
-        let mut bytes = encoder.finish().map_err(|why| to.refused(batch, why))?;
+        let Some(Building { mut file, rows, growing }) = self.building.remove(folder) else {
+            return Ok(());
+        };
+        let mut bytes = rows.finish().map_err(|why| to.refused(batch, why))?;
         let mut level = 0;
+        if let Some(growing) = growing {
+            // It is the first segment, and so none of its level are to be put together with it.
+            let (path, bytes) = growing.finish(&bytes, &*to.opened.storage)?;
+            file.segments.push(Segment { path, bytes, level });
+            self.part.open.push(file);
+            return Ok(());
+        }
         loop {
             let alike = file.segments.iter().rev().take_while(|segment| segment.level == level).count();
             if alike + 1 < SEGMENTS_OF_A_LEVEL {
@@ -382,7 +475,7 @@ impl<T> Next<T> {
         Ok(())
     }
 
-    fn stage(&mut self, to: &To<T>, batch: &Batch, partition: u32, bytes: Vec<u8>) -> Result<String> {
+    fn stage<T>(&mut self, to: &To<T>, batch: &Batch, partition: u32, bytes: Vec<u8>) -> Result<String> {
         let path = to.opened.epoch.staged(partition, batch.id().0, self.staged.len());
         // Before it is there: what is not known to be there may be.
         self.staged.push(path.clone());
@@ -391,11 +484,10 @@ impl<T> Next<T> {
     }
 
     /// Completes the largest file while all that are being made take more than two of the size they are to have.
-    fn bound(&mut self, to: &To<T>, batch: &Batch, partition: u32) -> Result<()> {
-        let total =
-            |next: &Next<T>| next.building.values().map(|building| building.encoder.bytes()).sum::<u64>();
+    fn bound<T>(&mut self, to: &To<T>, batch: &Batch, partition: u32) -> Result<()> {
+        let total = |next: &Next| next.building.values().map(|building| building.rows.bytes()).sum::<u64>();
         while self.building.len() > 1 && total(self) > to.settings.target_bytes.saturating_mul(2) {
-            let largest = self.building.iter().max_by_key(|(_, building)| building.encoder.bytes());
+            let largest = self.building.iter().max_by_key(|(_, building)| building.rows.bytes());
             let Some(folder) = largest.map(|(folder, _)| folder.clone()) else { return Ok(()) };
             self.complete(to, batch, partition, &folder)?;
         }

@@ -19,6 +19,7 @@ mod map;
 mod map_partitions;
 mod map_with_state;
 mod output;
+mod pack;
 mod reduce;
 mod reduce_by_key;
 mod repartition;

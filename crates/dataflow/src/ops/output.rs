@@ -1,12 +1,13 @@
 //! The end of a stream: rows handed to the writer of an output.
 
+use super::pack::{Pack, PackedTo};
 use crate::graph::{Node, OutputDoor, PartitionCount, Shared, Used};
 use crate::lower::{CHUNK_ROWS_MAX, Edge, Owner, Receive, Segment};
 use crate::output::{SeatFor, WriterInbox, open_seat};
 use crate::push::{Data, ExchangeData, Next, Push};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tidegate_core::{Batch, Error, Output, OutputId, PartitionId, Placement, Result, Writers};
+use tidegate_core::{Batch, Error, Output, OutputId, Packed, PartitionId, Placement, Result, Writers};
 
 /// Writes `parent` to `output`, wherever its placement and its writers want the rows.
 ///
@@ -16,9 +17,28 @@ pub fn output<T: ExchangeData>(parent: &Node<T>, id: OutputId, output: Arc<dyn O
     let used = register(parent, &id, &output)?;
     let seat = seat_for(parent, id, output);
     parent.feed(&used, move |segment: &mut Segment<'_>| {
-        match (seat.output.placement(), seat.output.writers()) {
-            (Placement::AsIs, Writers::EachWorker) => in_place(segment, &seat),
-            (placement, writers) => exchanged(segment, &seat, placement, writers),
+        let (placement, writers) = (seat.output.placement(), seat.output.writers());
+        let in_place = writers == Writers::EachWorker && matches!(placement, Placement::AsIs);
+        // A careful epoch writes nothing.
+        let packing = seat.output.packing().filter(|_| !segment.cx().beginning.careful);
+        match (packing, in_place) {
+            (None, true) => hand_in_place(segment, &seat),
+            (None, false) => {
+                let (to, place) = exchanged(segment, &seat, placement, writers, |inbox, batch, at, rows| {
+                    inbox.rows(batch, at, rows);
+                });
+                Hand::stage(To::Exchange(to), place)
+            }
+            (Some(packing), true) => {
+                let inbox = open_seat(segment.cx(), seat.clone(), None);
+                Pack::stage(segment, &seat, packing, PackedTo::Writer(inbox), Box::new(|_| None))
+            }
+            (Some(packing), false) => {
+                let (to, place) = exchanged(segment, &seat, placement, writers, |inbox, batch, at, rows| {
+                    rows.into_iter().for_each(|rows: Packed| inbox.packed(batch, at, rows));
+                });
+                Pack::stage(segment, &seat, packing, PackedTo::Exchange(to), place)
+            }
         }
     });
     Ok(())
@@ -34,7 +54,7 @@ pub fn output_in_place<T: Data>(parent: &Node<T>, id: OutputId, output: Arc<dyn 
     }
     let used = register(parent, &id, &output)?;
     let seat = seat_for(parent, id, output);
-    parent.feed(&used, move |segment: &mut Segment<'_>| in_place(segment, &seat));
+    parent.feed(&used, move |segment: &mut Segment<'_>| hand_in_place(segment, &seat));
     Ok(())
 }
 
@@ -62,23 +82,19 @@ fn register<T: 'static>(parent: &Node<T>, id: &OutputId, output: &Arc<dyn Output
     Ok(used)
 }
 
-fn in_place<T: Data>(segment: &mut Segment<'_>, seat: &SeatFor<T>) -> Next<T> {
+fn hand_in_place<T: Data>(segment: &mut Segment<'_>, seat: &SeatFor<T>) -> Next<T> {
     let inbox = open_seat(segment.cx(), seat.clone(), None);
-    Box::new(Hand {
-        to: To::Writer(inbox),
-        place: Box::new(|_| None),
-        rows: BTreeMap::new(),
-        at: PartitionId(0),
-        batch: None,
-    })
+    Hand::stage(To::Writer(inbox), Box::new(|_| None))
 }
 
-fn exchanged<T: ExchangeData>(
+/// An exchange of `M` to the writers that placement and `writers` want, and where each row goes.
+fn exchanged<T: Data, M: ExchangeData>(
     segment: &mut Segment<'_>,
     seat: &SeatFor<T>,
     placement: Placement<T>,
     writers: Writers,
-) -> Next<T> {
+    deliver: fn(&mut WriterInbox<T>, &Batch, PartitionId, Vec<M>),
+) -> (Edge<M>, Place<T>) {
     let owner = match writers {
         Writers::EachWorker => Owner::Spread,
         Writers::One => Owner::First,
@@ -98,13 +114,13 @@ fn exchanged<T: ExchangeData>(
         let owned = partitions.map(|partitions| owner.owned(partitions, cx.worker, cx.workers));
         let name = format!("output {}", seat.id);
         let inbox = seated.then(|| open_seat(&cx, seat, owned));
-        lowering.exchange(&name, chunks, owner, |_| Box::new(Deliver { inbox }));
+        lowering.exchange(&name, chunks, owner, |_| Box::new(Deliver { inbox, deliver }));
     });
-    Box::new(Hand { to: To::Exchange(out), place, rows: BTreeMap::new(), at: PartitionId(0), batch: None })
+    (out, place)
 }
 
 /// The output's partition of a row; `None`: the one of the dataset.
-type Place<T> = Box<dyn Fn(&T) -> Option<PartitionId>>;
+pub(super) type Place<T> = Box<dyn Fn(&T) -> Option<PartitionId>>;
 
 enum To<T> {
     Writer(WriterInbox<T>),
@@ -121,6 +137,10 @@ struct Hand<T> {
 }
 
 impl<T: Data> Hand<T> {
+    fn stage(to: To<T>, place: Place<T>) -> Next<T> {
+        Box::new(Hand { to, place, rows: BTreeMap::new(), at: PartitionId(0), batch: None })
+    }
+
     fn send(&mut self, partition: PartitionId, rows: Vec<T>) {
         let batch = self.batch.as_ref().expect("a partition is opened before its records");
         match &mut self.to {
@@ -161,14 +181,15 @@ impl<T: Data> Push<T> for Hand<T> {
 }
 
 /// The far side of an exchange to a writer.
-struct Deliver<T> {
+struct Deliver<T, M> {
     inbox: Option<WriterInbox<T>>,
+    deliver: fn(&mut WriterInbox<T>, &Batch, PartitionId, Vec<M>),
 }
 
-impl<T: Data> Receive<T> for Deliver<T> {
-    fn chunk(&mut self, batch: &Batch, partition: PartitionId, rows: Vec<T>) {
+impl<T: Data, M: Data> Receive<M> for Deliver<T, M> {
+    fn chunk(&mut self, batch: &Batch, partition: PartitionId, rows: Vec<M>) {
         if let Some(inbox) = &mut self.inbox {
-            inbox.rows(batch, partition, rows);
+            (self.deliver)(inbox, batch, partition, rows);
         }
     }
 

@@ -2,9 +2,8 @@
 
 use super::hash::hash_row;
 use super::packing::Packing;
-use super::{Encoder, FileCompression, RowFormat};
+use super::{Encoder, FileBytes, FileCompression, RowFormat};
 use serde::Serialize;
-use std::io::Write;
 use tidegate_core::Result;
 
 /// A JSON value a line.
@@ -23,12 +22,16 @@ impl<T: Serialize> RowFormat<T> for JsonFiles {
         Ok("json".to_owned())
     }
 
-    fn encoder(&self, packed: FileCompression, _: bool) -> Result<Box<dyn Encoder<T>>> {
-        Ok(Box::new(Lines { packing: Packing::new(packed)?, line: Vec::new() }))
+    fn encoder(&self) -> Result<Box<dyn Encoder<T>>> {
+        Ok(Box::new(Lines(Vec::new())))
     }
 
-    fn join(&self, _: FileCompression, pieces: Vec<Vec<u8>>) -> Result<Vec<u8>, String> {
-        Ok(pieces.concat())
+    fn segment(&self, packed: FileCompression, _: bool) -> Result<Box<dyn FileBytes>> {
+        Ok(Box::new(Packing::new(packed)?))
+    }
+
+    fn join(&self, _: FileCompression, segments: Vec<Vec<u8>>) -> Result<Vec<u8>, String> {
+        Ok(segments.concat())
     }
 
     fn hash(&self, row: &T) -> u64 {
@@ -36,24 +39,21 @@ impl<T: Serialize> RowFormat<T> for JsonFiles {
     }
 }
 
-struct Lines {
-    packing: Packing,
-    line: Vec<u8>,
-}
+struct Lines(Vec<u8>);
 
 impl<T: Serialize> Encoder<T> for Lines {
-    fn push(&mut self, row: T) -> Result<(), String> {
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, &row).map_err(|e| e.to_string())?;
-        self.line.push(b'\n');
-        self.packing.write_all(&self.line).map_err(|e| e.to_string())
+    fn push(&mut self, row: &T) -> Result<(), String> {
+        serde_json::to_writer(&mut self.0, row).map_err(|e| e.to_string())?;
+        self.0.push(b'\n');
+        Ok(())
     }
 
-    fn bytes(&self) -> u64 {
-        self.packing.bytes()
+    fn bytes(&self) -> usize {
+        self.0.len()
     }
 
-    fn finish(self: Box<Self>) -> Result<Vec<u8>, String> {
-        self.packing.finish().map_err(|e| e.to_string())
+    fn take(&mut self) -> Result<Vec<u8>, String> {
+        let next = Vec::with_capacity(self.0.len());
+        Ok(std::mem::replace(&mut self.0, next))
     }
 }

@@ -1,4 +1,5 @@
-//! How rows become the bytes of files: in pieces, of which whole files are put together. When and where is not decided here.
+//! How rows become the bytes of files: pieces of rows first, then segments of files, of which whole files are put together. When and
+//! where is not decided here.
 
 mod csv;
 mod hash;
@@ -54,34 +55,61 @@ pub(super) trait RowFormat<T>: Send + Sync {
     /// `Reconfigure`: the type of the rows has no place in this format.
     fn kind(&self) -> Result<String>;
 
-    /// Begins a piece of a file: its first one, or one that comes behind another.
-    fn encoder(&self, packed: FileCompression, first: bool) -> Result<Box<dyn Encoder<T>>>;
+    /// Makes bytes of rows, on the worker where they are.
+    fn encoder(&self) -> Result<Box<dyn Encoder<T>>>;
 
-    /// Makes one piece, or a whole file, of pieces that follow each other.
+    /// Begins a segment of a file: its first one, or one that comes behind another.
+    fn segment(&self, packed: FileCompression, first: bool) -> Result<Box<dyn FileBytes>>;
+
+    /// Makes one segment, or a whole file, of segments that follow each other.
     ///
     /// # Errors
-    /// What is wrong with a piece.
-    fn join(&self, packed: FileCompression, pieces: Vec<Vec<u8>>) -> Result<Vec<u8>, String>;
+    /// What is wrong with a segment.
+    fn join(&self, packed: FileCompression, segments: Vec<Vec<u8>>) -> Result<Vec<u8>, String>;
 
     /// The hash of a row, the same on every machine and in every version.
     fn hash(&self, row: &T) -> u64;
 }
 
-/// A piece of a file that is being made, in memory.
+/// Makes pieces of rows.
 pub(super) trait Encoder<T> {
     /// Adds a row behind the others.
     ///
     /// # Errors
     /// What is wrong with the row.
-    fn push(&mut self, row: T) -> Result<(), String>;
+    fn push(&mut self, row: &T) -> Result<(), String>;
 
-    /// Bytes so far; an estimate where they are packed later.
-    fn bytes(&self) -> u64;
+    /// Bytes since the last piece; 0 where that is not known.
+    fn bytes(&self) -> usize;
 
-    /// The whole piece.
+    /// The rows since the last piece, which are some, as one: for [`FileBytes`] of the same format.
     ///
     /// # Errors
     /// What is wrong with a row.
+    fn take(&mut self) -> Result<Vec<u8>, String>;
+}
+
+/// A segment of a file that is being made of pieces of rows.
+pub(super) trait FileBytes {
+    /// Adds rows behind the others.
+    ///
+    /// # Errors
+    /// What is wrong with the piece.
+    fn push(&mut self, piece: &[u8]) -> Result<(), String>;
+
+    /// Bytes in memory; an estimate where they are packed later.
+    fn bytes(&self) -> u64;
+
+    /// Of these, those that will not change any more.
+    fn ready(&self) -> u64;
+
+    /// Takes what is ready out of it.
+    fn take(&mut self) -> Vec<u8>;
+
+    /// The whole segment, or what was not taken of it.
+    ///
+    /// # Errors
+    /// What is wrong with a piece.
     fn finish(self: Box<Self>) -> Result<Vec<u8>, String>;
 }
 
@@ -110,9 +138,15 @@ mod tests {
     }
 
     fn piece<T>(format: &dyn RowFormat<T>, packed: FileCompression, first: bool, rows: Vec<T>) -> Vec<u8> {
-        let mut encoder = format.encoder(packed, first).unwrap();
-        rows.into_iter().for_each(|row| encoder.push(row).unwrap());
-        encoder.finish().unwrap()
+        let (mut encoder, mut segment) = (format.encoder().unwrap(), format.segment(packed, first).unwrap());
+        let mut bytes = Vec::new();
+        for row in rows {
+            encoder.push(&row).unwrap();
+            segment.push(&encoder.take().unwrap()).unwrap();
+            bytes.extend(segment.take());
+        }
+        bytes.extend(segment.finish().unwrap());
+        bytes
     }
 
     fn unpacked(packed: FileCompression, bytes: &[u8]) -> String {
@@ -151,14 +185,14 @@ mod tests {
     #[test]
     fn a_row_that_would_not_read_back_is_refused() {
         let text = TextFiles::by(|row: &String| row.clone());
-        let mut encoder = text.encoder(FileCompression::None, true).unwrap();
-        assert!(encoder.push("a\nb".to_owned()).unwrap_err().contains("line break"));
-        let mut encoder = CsvFiles.encoder(FileCompression::None, true).unwrap();
+        let mut encoder = text.encoder().unwrap();
+        assert!(encoder.push(&"a\nb".to_owned()).unwrap_err().contains("line break"));
+        let mut encoder = CsvFiles.encoder().unwrap();
         let nested = std::collections::BTreeMap::from([(1, 2)]);
-        assert!(encoder.push(nested.clone()).unwrap_err().contains("map"));
+        assert!(encoder.push(&nested).unwrap_err().contains("map"));
         let keyed = std::collections::BTreeMap::from([((1, 2), 3)]);
-        let mut encoder = JsonFiles.encoder(FileCompression::None, true).unwrap();
-        assert!(encoder.push(keyed).unwrap_err().contains("key must be a string"));
+        let mut encoder = JsonFiles.encoder().unwrap();
+        assert!(encoder.push(&keyed).unwrap_err().contains("key must be a string"));
         assert!(RowFormat::<Row>::ending(&JsonFiles, FileCompression::Snappy).is_err());
     }
 

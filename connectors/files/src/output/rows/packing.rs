@@ -1,6 +1,6 @@
 //! Bytes packed while they are written, into memory. Packed pieces one behind the other are a packed whole.
 
-use super::{FileCompression, only_in_parquet};
+use super::{FileBytes, FileCompression, only_in_parquet};
 use flate2::write::GzEncoder;
 use std::io::{self, Write};
 use tidegate_core::{Error, Result};
@@ -38,9 +38,15 @@ impl Packing {
             FileCompression::Snappy => Err(only_in_parquet(packed)),
         }
     }
+}
 
-    /// Bytes that came out so far.
-    pub(super) fn bytes(&self) -> u64 {
+/// Pieces one behind the other.
+impl FileBytes for Packing {
+    fn push(&mut self, piece: &[u8]) -> std::result::Result<(), String> {
+        self.write_all(piece).map_err(|e| e.to_string())
+    }
+
+    fn bytes(&self) -> u64 {
         let packed = match self {
             Packing::Plain(bytes) => bytes,
             Packing::Gzip(encoder) => encoder.get_ref(),
@@ -49,12 +55,25 @@ impl Packing {
         packed.len() as u64
     }
 
-    pub(super) fn finish(self) -> io::Result<Vec<u8>> {
-        match self {
+    fn ready(&self) -> u64 {
+        self.bytes()
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        std::mem::take(match self {
+            Packing::Plain(bytes) => bytes,
+            Packing::Gzip(encoder) => encoder.get_mut(),
+            Packing::Zstd(encoder) => encoder.get_mut(),
+        })
+    }
+
+    fn finish(self: Box<Self>) -> std::result::Result<Vec<u8>, String> {
+        let bytes = match *self {
             Packing::Plain(bytes) => Ok(bytes),
             Packing::Gzip(encoder) => encoder.finish(),
             Packing::Zstd(encoder) => encoder.finish(),
-        }
+        };
+        bytes.map_err(|e| e.to_string())
     }
 }
 

@@ -1,8 +1,10 @@
 //! Rows of Parquet.
 
 use super::hash::hash_row;
-use super::{Encoder, FileCompression, RowFormat};
-use arrow_schema::{DataType, Field, FieldRef, Schema};
+use super::{Encoder, FileBytes, FileCompression, RowFormat};
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -10,18 +12,31 @@ use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_arrow::ArrayBuilder;
 use serde_arrow::schema::{SchemaLike, TracingOptions};
 use std::any::type_name;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tidegate_core::{Error, Result};
 
 /// Looks at a type that `serde_arrow` takes to know it: enough for an enum with a thousand variants.
 const TRACES_MAX: usize = 1000;
-/// Rows that become columns at a time.
-const ROWS_AT_ONCE: usize = 256;
 
 /// Rows of Parquet, a column for each field of their type.
-pub(crate) struct ParquetFiles;
+#[derive(Default)]
+pub(crate) struct ParquetFiles {
+    /// Found once: finding them takes longer than a small file.
+    columns: OnceLock<Vec<FieldRef>>,
+}
+
+impl ParquetFiles {
+    fn columns<T: DeserializeOwned>(&self) -> Result<&[FieldRef]> {
+        if let Some(columns) = self.columns.get() {
+            return Ok(columns);
+        }
+        let columns = columns::<T>()?;
+        Ok(self.columns.get_or_init(|| columns))
+    }
+}
 
 impl<T: Serialize + DeserializeOwned + 'static> RowFormat<T> for ParquetFiles {
     fn name(&self) -> &'static str {
@@ -34,27 +49,27 @@ impl<T: Serialize + DeserializeOwned + 'static> RowFormat<T> for ParquetFiles {
 
     fn kind(&self) -> Result<String> {
         let mut kind = "parquet".to_owned();
-        columns::<T>()?.iter().for_each(|column| describe(column.name(), column, &mut kind));
+        self.columns::<T>()?.iter().for_each(|column| describe(column.name(), column, &mut kind));
         Ok(kind)
     }
 
-    fn encoder(&self, packed: FileCompression, _: bool) -> Result<Box<dyn Encoder<T>>> {
-        let columns = columns::<T>()?;
-        let writer = ArrowWriter::try_new(
-            Vec::new(),
-            Arc::new(Schema::new(columns.clone())),
-            Some(properties(packed)),
-        );
-        let writer =
-            writer.map_err(|e| Error::reconfigure(refusal::<T>("can't be a Parquet file")).because(e))?;
-        Ok(Box::new(Rows { columns, rows: Vec::new(), writer, bytes: 0 }))
+    fn encoder(&self) -> Result<Box<dyn Encoder<T>>> {
+        let columns = self.columns::<T>()?;
+        let builder = ArrayBuilder::from_arrow(columns).map_err(|e| unfit::<T>(e.message()))?;
+        Ok(Box::new(Columns(builder)))
     }
 
-    fn join(&self, packed: FileCompression, pieces: Vec<Vec<u8>>) -> Result<Vec<u8>, String> {
+    fn segment(&self, packed: FileCompression, _: bool) -> Result<Box<dyn FileBytes>> {
+        let schema = Arc::new(Schema::new(self.columns::<T>()?.to_vec()));
+        let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties(packed)));
+        Ok(Box::new(Segment(writer.map_err(|e| unfit::<T>(&e.to_string()))?)))
+    }
+
+    fn join(&self, packed: FileCompression, segments: Vec<Vec<u8>>) -> Result<Vec<u8>, String> {
         let mut whole: Option<ArrowWriter<Vec<u8>>> = None;
-        for piece in pieces {
+        for segment in segments {
             let reader =
-                ParquetRecordBatchReaderBuilder::try_new(Bytes::from(piece)).map_err(|e| e.to_string())?;
+                ParquetRecordBatchReaderBuilder::try_new(Bytes::from(segment)).map_err(|e| e.to_string())?;
             let schema = reader.schema().clone();
             let writer = match &mut whole {
                 Some(writer) => writer,
@@ -67,7 +82,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RowFormat<T> for ParquetFiles {
                 writer.write(&batch.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
             }
         }
-        whole.ok_or("no piece is there")?.into_inner().map_err(|e| e.to_string())
+        whole.ok_or("no segment is there")?.into_inner().map_err(|e| e.to_string())
     }
 
     fn hash(&self, row: &T) -> u64 {
@@ -75,40 +90,59 @@ impl<T: Serialize + DeserializeOwned + 'static> RowFormat<T> for ParquetFiles {
     }
 }
 
-struct Rows<T> {
-    columns: Vec<FieldRef>,
-    /// Those that are not columns yet.
-    rows: Vec<T>,
-    writer: ArrowWriter<Vec<u8>>,
-    bytes: u64,
+fn unfit<T>(why: &str) -> Error {
+    Error::reconfigure(refusal::<T>(&format!("can't be a Parquet file ({why})")))
 }
 
-impl<T: Serialize> Rows<T> {
-    fn take_up(&mut self) -> Result<(), String> {
-        if !self.rows.is_empty() {
-            let batch = serde_arrow::to_record_batch(&self.columns, &self.rows)
-                .map_err(|e| e.message().to_owned())?;
-            self.rows.clear();
-            self.writer.write(&batch).map_err(|e| e.to_string())?;
-            self.bytes = (self.writer.bytes_written() + self.writer.in_progress_size()) as u64;
+/// A piece is a stream of Arrow's IPC format with one record batch.
+struct Columns(ArrayBuilder);
+
+impl<T: Serialize> Encoder<T> for Columns {
+    fn push(&mut self, row: &T) -> Result<(), String> {
+        self.0.push(row).map_err(|e| e.message().to_owned())
+    }
+
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn take(&mut self) -> Result<Vec<u8>, String> {
+        let batch = self.0.to_record_batch().map_err(|e| e.message().to_owned())?;
+        let written = || {
+            let mut stream = StreamWriter::try_new(Vec::new(), &batch.schema())?;
+            stream.write(&batch)?;
+            stream.into_inner()
+        };
+        written().map_err(|e: ArrowError| e.to_string())
+    }
+}
+
+struct Segment(ArrowWriter<Vec<u8>>);
+
+impl FileBytes for Segment {
+    fn push(&mut self, piece: &[u8]) -> Result<(), String> {
+        for batch in StreamReader::try_new(piece, None).map_err(|e| e.to_string())? {
+            let batch = batch.map_err(|e| e.to_string())?;
+            self.0.write(&batch).map_err(|e| e.to_string())?;
         }
         Ok(())
     }
-}
-
-impl<T: Serialize> Encoder<T> for Rows<T> {
-    fn push(&mut self, row: T) -> Result<(), String> {
-        self.rows.push(row);
-        if self.rows.len() >= ROWS_AT_ONCE { self.take_up() } else { Ok(()) }
-    }
 
     fn bytes(&self) -> u64 {
-        self.bytes
+        (self.0.inner().len() + self.0.in_progress_size()) as u64
     }
 
-    fn finish(mut self: Box<Self>) -> Result<Vec<u8>, String> {
-        self.take_up()?;
-        self.writer.into_inner().map_err(|e| e.to_string())
+    /// Whole row groups.
+    fn ready(&self) -> u64 {
+        self.0.inner().len() as u64
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        std::mem::take(self.0.inner_mut())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<u8>, String> {
+        self.0.into_inner().map_err(|e| e.to_string())
     }
 }
 
@@ -228,10 +262,18 @@ mod tests {
     }
 
     fn piece(rows: std::ops::Range<u64>) -> Vec<u8> {
-        let mut encoder = ParquetFiles.encoder(FileCompression::Zstd, true).unwrap();
-        rows.for_each(|number| encoder.push(row(number)).unwrap());
-        assert!(encoder.bytes() < 1_000_000);
-        encoder.finish().unwrap()
+        let format = ParquetFiles::default();
+        let mut encoder = RowFormat::<Row>::encoder(&format).unwrap();
+        let mut segment = RowFormat::<Row>::segment(&format, FileCompression::Zstd, true).unwrap();
+        for number in rows {
+            encoder.push(&row(number)).unwrap();
+            if number.is_multiple_of(100) {
+                segment.push(&encoder.take().unwrap()).unwrap();
+            }
+        }
+        segment.push(&encoder.take().unwrap()).unwrap();
+        assert!(segment.bytes() < 1_000_000);
+        segment.finish().unwrap()
     }
 
     fn rows(bytes: Vec<u8>) -> Vec<Row> {
@@ -247,18 +289,23 @@ mod tests {
     #[test]
     fn pieces_make_one_file_in_their_order() {
         let pieces = vec![piece(0..700), piece(700..701), piece(701..1_500)];
-        let whole = RowFormat::<Row>::join(&ParquetFiles, FileCompression::Snappy, pieces).unwrap();
+        let whole =
+            RowFormat::<Row>::join(&ParquetFiles::default(), FileCompression::Snappy, pieces).unwrap();
         assert_eq!(rows(whole), (0..1_500).map(row).collect::<Vec<_>>());
         assert!(
-            RowFormat::<Row>::join(&ParquetFiles, FileCompression::None, vec![b"no Parquet".to_vec()])
-                .is_err()
+            RowFormat::<Row>::join(
+                &ParquetFiles::default(),
+                FileCompression::None,
+                vec![b"no Parquet".to_vec()]
+            )
+            .is_err()
         );
     }
 
     #[test]
     fn the_columns_follow_from_the_type_alone() {
         assert_eq!(
-            RowFormat::<Row>::kind(&ParquetFiles).unwrap(),
+            RowFormat::<Row>::kind(&ParquetFiles::default()).unwrap(),
             "parquet word:Utf8 count:UInt64 share?:Float64 tags[]:Utf8 by{}.key:Utf8 by{}.value:Int32 \
              level:Dictionary(UInt32, Utf8)"
         );
@@ -285,14 +332,14 @@ mod tests {
             shape: Shape,
         }
         let refused = |error: Result<String>| error.unwrap_err().to_string();
-        let text = refused(RowFormat::<Outer>::kind(&ParquetFiles));
+        let text = refused(RowFormat::<Outer>::kind(&ParquetFiles::default()));
         assert!(text.contains("Outer has the field inner[].nothing, which is never anything"), "{text}");
-        let text = refused(RowFormat::<Drawn>::kind(&ParquetFiles));
+        let text = refused(RowFormat::<Drawn>::kind(&ParquetFiles::default()));
         assert!(
             text.contains("has the field shape, an enum whose variants hold values; map the rows"),
             "{text}"
         );
-        let text = refused(RowFormat::<String>::kind(&ParquetFiles));
+        let text = refused(RowFormat::<String>::kind(&ParquetFiles::default()));
         assert!(text.contains("String has no columns"), "{text}");
     }
 }

@@ -1,8 +1,7 @@
 //! Lines of text.
 
 use super::packing::Packing;
-use super::{Encoder, FileCompression, RowFormat};
-use std::io::Write;
+use super::{Encoder, FileBytes, FileCompression, RowFormat};
 use std::sync::Arc;
 use tidegate_core::{Result, StableHash};
 
@@ -30,12 +29,16 @@ impl<T: 'static> RowFormat<T> for TextFiles<T> {
         Ok("text".to_owned())
     }
 
-    fn encoder(&self, packed: FileCompression, _: bool) -> Result<Box<dyn Encoder<T>>> {
-        Ok(Box::new(Lines { packing: Packing::new(packed)?, text: self.0.clone() }))
+    fn encoder(&self) -> Result<Box<dyn Encoder<T>>> {
+        Ok(Box::new(Lines { bytes: Vec::new(), text: self.0.clone() }))
     }
 
-    fn join(&self, _: FileCompression, pieces: Vec<Vec<u8>>) -> Result<Vec<u8>, String> {
-        Ok(pieces.concat())
+    fn segment(&self, packed: FileCompression, _: bool) -> Result<Box<dyn FileBytes>> {
+        Ok(Box::new(Packing::new(packed)?))
+    }
+
+    fn join(&self, _: FileCompression, segments: Vec<Vec<u8>>) -> Result<Vec<u8>, String> {
+        Ok(segments.concat())
     }
 
     fn hash(&self, row: &T) -> u64 {
@@ -44,25 +47,27 @@ impl<T: 'static> RowFormat<T> for TextFiles<T> {
 }
 
 struct Lines<T> {
-    packing: Packing,
+    bytes: Vec<u8>,
     text: ToText<T>,
 }
 
 impl<T> Encoder<T> for Lines<T> {
-    fn push(&mut self, row: T) -> Result<(), String> {
-        let mut line = (self.text)(&row);
+    fn push(&mut self, row: &T) -> Result<(), String> {
+        let line = (self.text)(row);
         if line.contains(['\n', '\r']) {
             return Err("the text has a line break in it, and would be read as several rows: write JSON, or escape it".to_owned());
         }
-        line.push('\n');
-        self.packing.write_all(line.as_bytes()).map_err(|e| e.to_string())
+        self.bytes.extend_from_slice(line.as_bytes());
+        self.bytes.push(b'\n');
+        Ok(())
     }
 
-    fn bytes(&self) -> u64 {
-        self.packing.bytes()
+    fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
-    fn finish(self: Box<Self>) -> Result<Vec<u8>, String> {
-        self.packing.finish().map_err(|e| e.to_string())
+    fn take(&mut self) -> Result<Vec<u8>, String> {
+        let next = Vec::with_capacity(self.bytes.len());
+        Ok(std::mem::replace(&mut self.bytes, next))
     }
 }
