@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use tidegate_core::{Error, Result};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 /// Enough for checksums while a connection is served: what is waited for is the network.
 const THREADS: usize = 2;
@@ -54,9 +55,11 @@ impl Blocking {
     }
 
     /// Has `call` run without waiting for it; it may be cut off when this is dropped.
-    #[cfg(feature = "hdfs")]
-    pub(crate) fn spawn(&self, call: impl Future<Output = ()> + Send + 'static) {
-        self.runtime().spawn(call);
+    pub(crate) fn spawn<F>(&self, call: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.runtime().spawn(call)
     }
 
     fn runtime(&self) -> &Runtime {

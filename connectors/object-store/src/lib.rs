@@ -32,6 +32,11 @@ pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 #[cfg(any(feature = "s3", feature = "hdfs", feature = "alluxio"))]
 const LISTING_LIMIT: Duration = Duration::from_secs(600);
 
+/// How long a part of an object may wait for its turn, and for its end when it has that. Each one on its way gives up by itself, and
+/// gives room to the next.
+#[cfg(feature = "s3")]
+const WAITING_LIMIT: Duration = Duration::from_secs(600);
+
 /// Opens the place that `url` names, with what is set in the environment.
 ///
 /// | URL | place |

@@ -2,9 +2,13 @@
 //!
 //! A `put` is one request, atomic and durable by the store's own promise. A `put_new` is one with `If-None-Match: *`. Where the
 //! probe finds that the store does not keep that condition, an object that is there is looked for first: right for one writer,
-//! and no protection among several, which [`Storage::is_exclusive`] says.
+//! and no protection among several, which [`Storage::is_exclusive`] says. An object that comes in pieces is a multipart upload.
 
+#[cfg(test)]
+mod fake;
 mod files;
+mod leftovers;
+mod staged;
 
 pub(crate) use files::S3Files;
 
@@ -12,19 +16,22 @@ use crate::blocking::Blocking;
 use crate::probe::{self, Probed};
 use crate::{ANSWER_LIMIT, limit, refused};
 use futures_util::TryStreamExt;
+use leftovers::Connections;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path as Key;
 use object_store::{
     Attribute, Attributes, BackoffConfig, ClientConfigKey, ClientOptions, CopyOptions, Error as StoreError,
     GetOptions, ObjectStore, PutMode, PutOptions, RetryConfig,
 };
+use staged::{S3Staged, SENDING_MAX, is_no_upload};
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_core::{Error, Result, Storage, StoredObject, is_storage_path};
+use tidegate_core::{Error, Result, StagedObject, Storage, StoredObject, is_storage_path};
 use tidegate_storage::{check_folder, check_path, check_rename, nothing_to_rename};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -36,10 +43,12 @@ const WRITER: &str = "tidegate-writer";
 /// See [`crate::storage`].
 pub(crate) struct S3Storage {
     client: Arc<AmazonS3>,
-    blocking: Blocking,
+    blocking: Arc<Blocking>,
     bucket: String,
     root: String,
     keeps_condition: bool,
+    /// For the parts of staged objects that are on their way.
+    room: Arc<Semaphore>,
 }
 
 impl fmt::Debug for S3Storage {
@@ -50,16 +59,26 @@ impl fmt::Debug for S3Storage {
 
 impl S3Storage {
     pub(crate) fn open(bucket: &str, root: &str, settings: &[(&str, &str)]) -> Result<S3Storage> {
-        let client = client(bucket, &settings_of(variables(), settings)?)?;
-        let mut storage = S3Storage {
-            client: Arc::new(client),
-            blocking: Blocking::new()?,
+        let (connections, settings) = (Connections::default(), settings_of(variables(), settings)?);
+        let mut storage = S3Storage::new(bucket, root, &settings, connections.clone())?;
+        storage.keeps_condition = probe::is_exclusive(&storage)?;
+        let unsigned = settings.get(AmazonS3ConfigKey::SkipSignature.as_ref());
+        if !unsigned.is_some_and(|(_, value)| value.eq_ignore_ascii_case("true")) {
+            leftovers::end(&storage, &connections);
+        }
+        Ok(storage)
+    }
+
+    /// Asks nothing of the store.
+    fn new(bucket: &str, root: &str, settings: &Settings, connections: Connections) -> Result<S3Storage> {
+        Ok(S3Storage {
+            client: Arc::new(client(bucket, settings, connections)?),
+            blocking: Arc::new(Blocking::new()?),
             bucket: bucket.to_owned(),
             root: root.to_owned(),
             keeps_condition: true,
-        };
-        storage.keeps_condition = probe::is_exclusive(&storage)?;
-        Ok(storage)
+            room: Arc::new(Semaphore::new(SENDING_MAX)),
+        })
     }
 
     fn place(&self, path: &str) -> String {
@@ -227,6 +246,11 @@ impl Storage for S3Storage {
         })?;
         self.delete_at(from)
     }
+
+    fn stage(&self, path: &str) -> Result<Option<Box<dyn StagedObject>>> {
+        check_path(path)?;
+        Ok(Some(Box::new(S3Staged::new(self, path))))
+    }
 }
 
 fn place(bucket: &str, root: &str, path: &str) -> String {
@@ -242,11 +266,14 @@ fn variables() -> impl Iterator<Item = (String, String)> {
     env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// The settings by the client's own names: variables that it knows, and over them those given, which it must know.
+/// By the client's own names.
+type Settings = BTreeMap<String, (AmazonS3ConfigKey, String)>;
+
+/// Variables that the client knows, and over them the settings given, which it must know.
 fn settings_of(
     variables: impl Iterator<Item = (String, String)>,
     given: &[(&str, &str)],
-) -> Result<BTreeMap<String, (AmazonS3ConfigKey, String)>> {
+) -> Result<Settings> {
     let parsed = |name: &str| name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>();
     let mut settings = BTreeMap::new();
     for (name, value) in variables.filter(|(name, _)| name.starts_with("AWS_")) {
@@ -262,13 +289,13 @@ fn settings_of(
     Ok(settings)
 }
 
-fn client(bucket: &str, settings: &BTreeMap<String, (AmazonS3ConfigKey, String)>) -> Result<AmazonS3> {
+fn client(bucket: &str, settings: &Settings, connections: Connections) -> Result<AmazonS3> {
     // The time of a whole request depends on its size, so it is bounded by whoever makes it.
     let options = ClientOptions::new().with_connect_timeout(CONNECT_LIMIT).with_timeout_disabled();
     let backoff = BackoffConfig { max_backoff: Duration::from_secs(2), ..BackoffConfig::default() };
     let retry = RetryConfig { backoff, max_retries: 10, retry_timeout: RETRY_LIMIT };
-    let mut builder =
-        AmazonS3Builder::new().with_client_options(options).with_retry(retry).with_bucket_name(bucket);
+    let mut builder = AmazonS3Builder::new().with_client_options(options).with_retry(retry);
+    builder = builder.with_bucket_name(bucket).with_http_connector(connections);
     // Objects are removed one by one, and not every store takes the request for many.
     builder = builder.with_disable_bulk_delete(true);
     for (key, value) in settings.values() {
@@ -300,6 +327,10 @@ const NO_BUCKET: &str = "there is no such bucket: make it, or name another";
 /// The error about the object or folder `place`.
 fn failed(place: &str, what: &str, error: StoreError) -> Error {
     let text = error.to_string();
+    if is_no_upload(&error) {
+        let help = "is the job run twice, or does a rule of the bucket end uploads too soon?";
+        return Error::retry(format!("{place}: {what}, what was staged is gone; {help}")).because(error);
+    }
     let help = match &error {
         StoreError::NotFound { .. } => Some(NO_BUCKET),
         // A listing has no kind of its own for it.
@@ -356,7 +387,9 @@ mod tests {
 
     #[test]
     fn an_endpoint_without_encryption_must_be_allowed() {
-        let client = |given: &[(&str, &str)]| client("b", &settings_of(std::iter::empty(), given).unwrap());
+        let client = |given: &[(&str, &str)]| {
+            client("b", &settings_of(std::iter::empty(), given).unwrap(), Connections::default())
+        };
         let endpoint = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
         let error = client(&[endpoint]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Reconfigure);
@@ -369,6 +402,7 @@ mod tests {
         client(
             "b",
             &settings_of(std::iter::empty(), &[("AWS_ENDPOINT_URL", "https://127.0.0.1:9")]).unwrap(),
+            Connections::default(),
         )
         .unwrap();
     }

@@ -7,12 +7,14 @@ use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, PutOptions};
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use support::cuts::is_done_or_not_wherever_it_is_cut;
-use support::{folder, loses_nothing_while_it_goes_and_comes, shared, shows_files_of_any_name};
+use support::{folder, loses_nothing_while_it_goes_and_comes, shared, shows_files_of_any_name, until};
 use tidegate_core::{ErrorKind, Result, Storage};
 use tidegate_object_store::{files_with, storage_with};
-use tidegate_servers::wire::Wire;
+use tidegate_servers::wire::{Lost, Wire};
 use tidegate_servers::{ALLUXIO_ENV, S3, S3_ENV};
 use tidegate_storage::conformance;
 
@@ -138,4 +140,108 @@ fn s3_shows_files_of_any_name() {
         let key = Key::parse(format!("{folder}/in coming/{path}")).unwrap();
         runtime.block_on(client.put_opts(&key, bytes.to_vec().into(), PutOptions::default())).unwrap();
     });
+}
+
+/// The files of uploads that are begun and not completed.
+fn uploads(s3: &S3) -> Vec<PathBuf> {
+    let folders = fs::read_dir(s3.files()).unwrap().map(|entry| entry.unwrap().path());
+    let folders = folders.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(".mpus-"));
+    let mut found = Vec::new();
+    let mut folders: Vec<_> = folders.collect();
+    while let Some(folder) = folders.pop() {
+        // One that ends meanwhile is gone.
+        for path in fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+            match path.to_str().unwrap().ends_with("-stub") {
+                _ if path.is_dir() => folders.push(path),
+                true => found.push(path),
+                false => {}
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn s3_ends_what_was_left_a_week_ago_and_nothing_younger() {
+    let dir = tempfile::tempdir().unwrap();
+    let s3 = S3::start(dir.path()).unwrap();
+    let open = || open_in("jobs", &s3.endpoint(), S3::BUCKET, S3::SECRET_ACCESS_KEY).unwrap();
+    let storage = open();
+    for path in ["a/old", "a/young"] {
+        let mut staged = storage.stage(path).unwrap().unwrap();
+        staged.write(&vec![1; 6 << 20]).unwrap();
+        staged.close().unwrap();
+        // As when the process dies.
+        std::mem::forget(staged);
+    }
+    let left = uploads(&s3);
+    assert_eq!((left.len(), storage.list("").unwrap()), (2, vec![]));
+    let old = left.iter().find(|path| path.ends_with("old-stub")).unwrap();
+    let week_ago = SystemTime::now() - Duration::from_secs(7 * 24 * 60 * 60 + 60);
+    fs::File::options().write(true).open(old).unwrap().set_modified(week_ago).unwrap();
+    open();
+    let left = uploads(&s3);
+    assert!(left.len() == 1 && left[0].ends_with("young-stub"), "{left:?}");
+}
+
+#[test]
+fn s3_has_an_object_of_many_parts_whole_or_not_at_all_wherever_the_connection_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let s3 = S3::start(dir.path()).unwrap();
+    let endpoint = s3.endpoint();
+    let wire = Wire::to(endpoint.strip_prefix("http://").unwrap());
+    let open = |endpoint: &str| open_in("jobs", endpoint, S3::BUCKET, S3::SECRET_ACCESS_KEY).unwrap();
+    let (through, direct) = (open(&format!("http://{}", wire.address())), open(&endpoint));
+    let piece = |number: u8| (0..1 << 20).map(|n: u32| (n % 251) as u8 ^ number).collect::<Vec<_>>();
+    let pieces: Vec<_> = (0..11).map(piece).collect();
+    let (old, new) = (b"old".to_vec(), pieces.concat());
+    let put = || {
+        let mut staged = through.stage("a/x")?.unwrap();
+        pieces.iter().try_for_each(|piece| staged.write(piece))?;
+        staged.close()?;
+        staged.publish()
+    };
+    for request in ["x?uploads", "x?partNumber=1&", "x?partNumber=3&", "x?uploadId="] {
+        for lost in [Lost::Request, Lost::Answer(|answer| !answer.is_empty())] {
+            let case = format!("{request}, {lost:?}");
+            direct.put("a/x", old.clone()).unwrap();
+            let cuts = wire.cuts();
+            let is_meant = move |sent: &[u8]| {
+                let line = sent.split(|&byte| byte == b'\n').next().unwrap_or_default();
+                line.windows(request.len()).any(|bytes| bytes == request.as_bytes())
+            };
+            wire.cut_at(is_meant, lost, 0);
+            let result = put();
+            wire.open();
+            assert_eq!(wire.cuts(), cuts + 1, "{case}: it was not cut");
+            let there = direct.get("a/x").unwrap().unwrap();
+            match result {
+                Ok(()) => assert!(there == new, "{case}: {} bytes", there.len()),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Retry, "{case}: {error}");
+                    assert!(there == old || there == new, "{case}: {} bytes", there.len());
+                    put().unwrap();
+                    assert!(direct.get("a/x").unwrap().unwrap() == new, "{case}, and again");
+                }
+            }
+        }
+    }
+    assert_eq!(direct.list("").unwrap().len(), 1);
+}
+
+#[test]
+fn s3_keeps_nothing_of_an_object_that_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let s3 = S3::start(dir.path()).unwrap();
+    let storage = open_in("jobs", &s3.endpoint(), S3::BUCKET, S3::SECRET_ACCESS_KEY).unwrap();
+    for is_closed in [false, true] {
+        let mut staged = storage.stage("a/x").unwrap().unwrap();
+        staged.write(&vec![1; 16 << 20]).unwrap();
+        if is_closed {
+            staged.close().unwrap();
+        }
+        drop(staged);
+        until(|| uploads(&s3).is_empty());
+    }
+    assert_eq!(storage.list("").unwrap(), []);
 }

@@ -68,7 +68,8 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Begins an object that comes in pieces and is published later, in one step: for what is too large to be held in memory, or has to
     /// wait until others are ready. `None`: this storage takes whole objects alone, by [`put`](Storage::put).
     ///
-    /// Each may keep a file or a connection open until it is published or dropped, so whoever has many of them bounds their number.
+    /// Each may keep a file, a connection or some MiB in memory until it is published or dropped, so whoever has many of them bounds their
+    /// number.
     ///
     /// # Errors
     /// As [`put`](Storage::put).

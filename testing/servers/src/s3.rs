@@ -118,7 +118,7 @@ impl S3 {
 }
 
 /// Removes what a server that was killed has left of objects on their way, which it would show as objects: `NAME-UUID`. A real S3 shows
-/// no part of an object.
+/// no part of an object. Uploads in parts stay, as there.
 fn remove_half_written(folder: &Path) -> Result<(), ServerError> {
     let read = || format!("cannot read {}", folder.display());
     for entry in fs::read_dir(folder).tried(read)? {
@@ -132,13 +132,16 @@ fn remove_half_written(folder: &Path) -> Result<(), ServerError> {
     Ok(())
 }
 
+/// By which the server knows an upload in parts.
+const UPLOAD: &str = ".s3proxy-mpu-stub";
+
 /// Whether a name ends with a dash and a UUID.
 fn is_half_written(name: &str) -> bool {
     let groups: Vec<&str> = name.rsplitn(6, '-').collect();
     let is_group = |(group, length): (&&str, usize)| {
         group.len() == length && group.bytes().all(|byte| byte.is_ascii_hexdigit())
     };
-    groups.len() == 6 && groups.iter().zip([12, 4, 4, 4, 8]).all(is_group)
+    groups.len() == 6 && groups[5] != UPLOAD && groups.iter().zip([12, 4, 4, 4, 8]).all(is_group)
 }
 
 /// To standard output, which is the log file. Without it every byte of every request is logged.
@@ -162,6 +165,7 @@ mod tests {
             (format!("10-{uuid}"), true),
             (format!("part-00000.parquet-{uuid}"), true),
             (uuid.to_owned(), false),
+            (format!(".s3proxy-mpu-stub-{uuid}"), false),
             (format!("x{uuid}"), false),
             (format!("10-{uuid}0"), false),
             ("part-00000-0000000007-0000000012-0.parquet".to_owned(), false),

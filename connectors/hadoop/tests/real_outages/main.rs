@@ -57,7 +57,7 @@ const STEP: u64 = 11;
 /// A job that loses its store at each step of a batch, and is cut off at one request of each further batch, until a batch is through before.
 fn goes_on_wherever_it_is_lost(store: Box<dyn Store>) {
     let wire = Arc::new(Wire::to(&store.address()));
-    let (address, is_rename) = (store.address(), store.rename());
+    let address = store.address();
     let store = Arc::new(Mutex::new(store));
     let next: Arc<Mutex<Option<&Fault>>> = Arc::default();
     let tell = {
@@ -65,6 +65,7 @@ fn goes_on_wherever_it_is_lost(store: Box<dyn Store>) {
         move |output: &str, phase: Phase| {
             let is_now = |fault: &mut &Fault| fault.output == output && fault.phase == phase;
             let Some(fault) = next.lock().unwrap().take_if(is_now) else { return };
+            let is_rename = store.lock().unwrap().rename(output);
             let (store, lost) = (store.clone(), fault.lost);
             match fault.rename {
                 Some(number) => {

@@ -33,8 +33,8 @@ pub(crate) trait Store: Server {
     /// A folder, by the server or a wire to it at `address`.
     fn open(&self, address: &str, folder: &str) -> Arc<dyn Storage>;
 
-    /// What the request has in it by which a staged file gets its name, or which ends that.
-    fn rename(&self) -> &'static str;
+    /// What the request has in it by which a staged file of an output gets its name, or which ends that.
+    fn rename(&self, output: &str) -> &'static str;
 
     /// Copies what is in `files` and in `saved` of a folder into one of this machine, as other programs see it.
     fn copy(&self, folder: &str, to: &Path);
@@ -49,7 +49,7 @@ impl Store for Hdfs {
         storage_with(&format!("hdfs://{address}/{folder}"), &[]).unwrap()
     }
 
-    fn rename(&self) -> &'static str {
+    fn rename(&self, _: &str) -> &'static str {
         "rename2"
     }
 
@@ -74,7 +74,11 @@ impl Store for S3 {
         storage_with(&format!("s3://{}/{folder}", S3::BUCKET), &settings).unwrap()
     }
 
-    fn rename(&self) -> &'static str {
+    fn rename(&self, output: &str) -> &'static str {
+        if output == "pairs" {
+            // Completes an upload in parts.
+            return "?uploadId=";
+        }
         // Of what was copied: between both steps of a rename.
         "DELETE /"
     }
@@ -93,7 +97,7 @@ impl Store for Alluxio {
         storage_with(&format!("alluxio://{address}/{folder}"), &[]).unwrap()
     }
 
-    fn rename(&self) -> &'static str {
+    fn rename(&self, _: &str) -> &'static str {
         "/rename?dst="
     }
 

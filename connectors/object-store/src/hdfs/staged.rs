@@ -90,9 +90,9 @@ impl Drop for HdfsStaged {
         }
         let (folder, aside, writer) = (self.folder.clone(), self.aside.clone(), self.writer.take());
         // Nobody waits for it. One that can't be removed now is a leftover.
-        self.blocking.spawn(async move {
+        drop(self.blocking.spawn(async move {
             drop(writer);
             let _ = folder.client.delete(&aside, false).await;
-        });
+        }));
     }
 }

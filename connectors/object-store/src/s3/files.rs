@@ -3,7 +3,7 @@
 //! An object appears whole and is known by its entity tag. Its time is cut to seconds, as only a listing has more. A key that the
 //! client can't name (an empty part, `.`, `..`, a control character) makes a listing fail.
 
-use super::{client, failed, is_no_object, place, settings_of, variables};
+use super::{Connections, client, failed, is_no_object, place, settings_of, variables};
 use crate::blocking::Blocking;
 use crate::{ANSWER_LIMIT, LISTING_LIMIT, limit, refused};
 use futures_util::TryStreamExt;
@@ -35,7 +35,7 @@ impl fmt::Debug for S3Files {
 
 impl S3Files {
     pub(crate) fn open(bucket: &str, root: &str, settings: &[(&str, &str)]) -> Result<S3Files> {
-        let client = client(bucket, &settings_of(variables(), settings)?)?;
+        let client = client(bucket, &settings_of(variables(), settings)?, Connections::default())?;
         let blocking = Blocking::new()?;
         let (bucket, root) = (bucket.to_owned(), root.to_owned());
         Ok(S3Files { folder: Arc::new(Folder { client, blocking, bucket, root }) })

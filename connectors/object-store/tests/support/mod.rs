@@ -28,6 +28,15 @@ pub(crate) fn folder() -> String {
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How long a client waits that was told to try again.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Waits for what is to come by itself.
+pub(crate) fn until(condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "it does not come");
+        thread::yield_now();
+    }
+}
+
 /// Objects that are acknowledged between one fault and the next.
 const OBJECTS: usize = 5;
 

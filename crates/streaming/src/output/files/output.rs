@@ -19,7 +19,7 @@ const PART: &str = "part-";
 /// An [`Output`] that writes a directory of files for each batch; see [`DStream::save_as_files`](crate::DStream::save_as_files).
 ///
 /// It does not remember batches: a batch that is run again writes the same names. Each worker writes the parts of the partitions that
-/// it has. Where the storage takes [pieces](Storage::stage), about a MiB of a part is in memory, for up to 64 parts of a worker;
+/// it has. Where the storage takes [pieces](Storage::stage), about a MiB of a part is in memory (in S3 six), for up to 64 parts of a worker;
 /// any others are in memory until all rows are there, up to 1 GiB of them over all workers. More than that ends the job.
 pub struct BatchFiles<T> {
     directories: BatchDirectories,
