@@ -4,8 +4,10 @@
 mod support;
 
 use std::cell::Cell;
+use std::fs;
 use support::cuts::is_done_or_not_wherever_it_is_cut;
 use support::{folder, loses_nothing_while_it_goes_and_comes, shared, shows_files_of_any_name};
+use tidegate_core::{ErrorKind, Storage};
 use tidegate_object_store::{files, storage};
 use tidegate_servers::wire::Wire;
 use tidegate_servers::{ALLUXIO_ENV, Alluxio};
@@ -13,15 +15,22 @@ use tidegate_storage::conformance;
 
 /// Writes a file by REST, as a writer that dies before the next step.
 fn write(path: &str, bytes: &[u8]) {
-    let base = format!("http://{}/api/v1", shared(ALLUXIO_ENV));
-    let post = |call: &str, kind: &str, body: &[u8]| {
-        let request = ureq::post(format!("{base}/{call}")).header("Content-Type", kind);
-        request.send(body).unwrap().body_mut().read_to_string().unwrap()
-    };
+    let server = shared(ALLUXIO_ENV);
+    let stream = begin(&server, path, bytes);
+    post(&server, &format!("streams/{stream}/close"), "application/json", b"");
+}
+
+/// Writes a file and does not close it.
+fn begin(server: &str, path: &str, bytes: &[u8]) -> String {
     let options = br#"{"recursive":true,"writeType":"CACHE_THROUGH"}"#;
-    let stream = post(&format!("paths/{path}/create-file"), "application/json", options);
-    post(&format!("streams/{stream}/write"), "application/octet-stream", bytes);
-    post(&format!("streams/{stream}/close"), "application/json", b"");
+    let stream = post(server, &format!("paths/{path}/create-file"), "application/json", options);
+    post(server, &format!("streams/{stream}/write"), "application/octet-stream", bytes);
+    stream
+}
+
+fn post(server: &str, call: &str, kind: &str, body: &[u8]) -> String {
+    let request = ureq::post(format!("http://{server}/api/v1/{call}")).header("Content-Type", kind);
+    request.send(body).unwrap().body_mut().read_to_string().unwrap()
 }
 
 #[test]
@@ -73,6 +82,42 @@ fn alluxio_that_goes_and_comes_under_calls_loses_nothing() {
     let mut alluxio = Alluxio::start(dir.path()).unwrap();
     let url = format!("alluxio://{}/checkpoints", alluxio.rest());
     loses_nothing_while_it_goes_and_comes(|| storage(&url), &mut alluxio);
+    let storage = storage(&url).unwrap();
+    a_rename_that_the_master_did_not_note_is_done(&*storage, &alluxio);
+
+    alluxio.stop().unwrap();
+    alluxio.set_room(64);
+    alluxio.start_again().unwrap();
+    a_write_that_finds_no_room_is_not_acknowledged(&*storage, &alluxio);
+}
+
+/// The store below is as after a master that was killed when it had renamed a file there.
+fn a_rename_that_the_master_did_not_note_is_done(storage: &dyn Storage, alluxio: &Alluxio) {
+    for to in ["noted/x", "noted/y"] {
+        storage.put("not/x", to.as_bytes().to_vec()).unwrap();
+        let below = |path: &str| alluxio.files().join("checkpoints").join(path);
+        fs::create_dir_all(below("noted")).unwrap();
+        fs::rename(below("not/x"), below(to)).unwrap();
+        storage.rename("not/x", to).unwrap();
+        assert_eq!(storage.get(to).unwrap(), Some(to.as_bytes().to_vec()));
+        assert_eq!(storage.list("not").unwrap(), []);
+    }
+    assert_eq!(storage.list("noted").unwrap().len(), 2);
+}
+
+/// The proxy says of such a write that it is closed.
+fn a_write_that_finds_no_room_is_not_acknowledged(storage: &dyn Storage, alluxio: &Alluxio) {
+    let open: Vec<String> =
+        (0..4).map(|number| begin(&alluxio.rest(), &format!("/open/{number}"), b"x")).collect();
+    let error = storage.put("full/x", vec![7; 1000]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+    assert!(error.to_string().contains("has a worker room?"), "{error}");
+    assert_eq!(storage.get("full/x").unwrap(), None);
+    for stream in open {
+        post(&alluxio.rest(), &format!("streams/{stream}/close"), "application/json", b"");
+    }
+    storage.put("full/x", vec![7; 1000]).unwrap();
+    assert_eq!(storage.get("full/x").unwrap(), Some(vec![7; 1000]));
 }
 
 #[test]

@@ -17,6 +17,8 @@ use std::time::Duration;
 /// Generous: a start takes 15 s on an idle machine, and tests may run on a busy one.
 const READY_LIMIT: Duration = Duration::from_secs(240);
 const HEAP_MIB: u32 = 256;
+/// A block that is being written takes 16 MiB of the worker, also for an hour after its writer was cut off.
+const ROOM_MIB: u32 = 2048;
 const FOLDERS: [&str; 6] = ["conf", "files", "journal", "cache", "meta", "logs"];
 
 /// An Alluxio on loopback that lives as long as this value at most.
@@ -25,6 +27,7 @@ pub struct Alluxio {
     dir: PathBuf,
     class_path: String,
     ports: Ports,
+    room_mib: u32,
     daemons: Daemons,
 }
 
@@ -55,12 +58,18 @@ impl Alluxio {
             proxy_web: Port::free()?,
         };
         let class_path = format!("{}:{jars}", dir.join("conf").display());
-        let mut alluxio = Self { dir, class_path, ports, daemons: Daemons::default() };
+        let mut alluxio = Self { dir, class_path, ports, room_mib: ROOM_MIB, daemons: Daemons::default() };
         let logging = alluxio.dir.join("conf/log4j.properties");
         fs::write(&logging, LOGGING).tried(|| format!("cannot write {}", logging.display()))?;
         alluxio.format()?;
         alluxio.start_again()?;
         Ok(alluxio)
+    }
+
+    /// From its next start on the worker has room for so many MiB, of which a block that is being written takes 16. It is 2 GiB without
+    /// this call.
+    pub fn set_room(&mut self, mib: u32) {
+        self.room_mib = mib;
     }
 
     /// The proxy's address, which takes REST: `127.0.0.1:PORT`. It stays the same over stops and starts of this value.
@@ -144,6 +153,7 @@ impl Alluxio {
             ("master.journal.folder", folder("journal")),
             ("master.metastore.dir", folder("meta")),
             ("worker.tieredstore.level0.dirs.path", folder("cache")),
+            ("worker.ramdisk.size", format!("{}MB", self.room_mib)),
             ("master.rpc.port", port(&self.ports.master_rpc)),
             ("master.web.port", port(&self.ports.master_web)),
             ("worker.rpc.port", port(&self.ports.worker_rpc)),
@@ -175,8 +185,6 @@ const SETTINGS: &[(&str, &str)] = &[
     // One master: no quorum to be found at the start.
     ("master.journal.type", "UFS"),
     ("master.metastore", "HEAP"),
-    // A block that is being written takes 16 MB of it, also for an hour after its writer was cut off.
-    ("worker.ramdisk.size", "2GB"),
     ("worker.tieredstore.level0.alias", "SSD"),
     ("worker.tieredstore.level0.dirs.mediumtype", "SSD"),
     ("user.file.writetype.default", "CACHE_THROUGH"),

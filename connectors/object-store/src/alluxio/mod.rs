@@ -15,7 +15,7 @@ pub(crate) use files::AlluxioFiles;
 
 use crate::probe::{self, Probed};
 use crate::{ANSWER_LIMIT, refused};
-use rest::{Entry, Rest, RestError};
+use rest::{Entry, NOT_BELOW, Rest, RestError};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -261,7 +261,11 @@ impl AlluxioStorage {
         for older in versions {
             self.remove(&older.file)?;
         }
-        self.publish_over(&newest.file, to)?;
+        match self.publish_over(&newest.file, to) {
+            // It was renamed before, which the master did not know until now.
+            Err(e) if e.is(NOT_BELOW) && self.versions(from)?.is_empty() => return self.keep_newest(to),
+            other => other?,
+        };
         self.left(from);
         Ok(true)
     }

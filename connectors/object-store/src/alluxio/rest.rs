@@ -12,6 +12,8 @@ use ureq::Agent;
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// How often is looked whether a file that was closed is whole.
 const LOOKS: usize = 50;
+/// The status of a rename of what is not in the store below Alluxio.
+pub(super) const NOT_BELOW: &str = "UNKNOWN";
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 /// A proxy.
@@ -130,8 +132,25 @@ impl Rest {
 
     /// Gives a file another name, in a folder that is there. `ALREADY_EXISTS` when anything has it.
     pub(super) fn rename(&self, from: &str, to: &str) -> Answer<()> {
-        let (from, to) = (escaped(from), escaped(to));
-        self.call(&format!("paths/{from}/rename?dst={to}"), &json!({})).map(drop)
+        let (old, new) = (escaped(from), escaped(to));
+        match self.call(&format!("paths/{old}/rename?dst={new}"), &json!({})) {
+            // A master that was killed just after it had renamed the file there knows it by the old name for good, unless it is told to
+            // look.
+            Err(e) if e.is(NOT_BELOW) => {
+                let was_done = !self.is_below(from)? && self.is_below(to)?;
+                if was_done { Ok(()) } else { Err(e) }
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// Whether a file is in the store below Alluxio, of which the master learns what it does not know.
+    fn is_below(&self, path: &str) -> Answer<bool> {
+        match self.status(path, &json!({ "commonOptions": { "syncIntervalMs": 0 } })) {
+            Ok(_) => Ok(true),
+            Err(e) if e.is_missing() => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// Makes a folder and those above it; one that is there is no error.
@@ -157,18 +176,18 @@ impl Rest {
 
     /// Whether a file is in the store below Alluxio.
     pub(super) fn is_persisted(&self, path: &str) -> Answer<bool> {
-        let (status, answer) = self.status(path)?;
+        let (status, answer) = self.status(path, &json!({}))?;
         status["persisted"].as_bool().ok_or_else(|| unclear("a status", &answer))
     }
 
     /// A file or a folder.
     pub(super) fn entry(&self, path: &str) -> Answer<Entry> {
-        let (status, answer) = self.status(path)?;
+        let (status, answer) = self.status(path, &json!({}))?;
         parse(&status).ok_or_else(|| unclear("a status", &answer))
     }
 
-    fn status(&self, path: &str) -> Answer<(Value, Vec<u8>)> {
-        let answer = self.call(&format!("paths/{}/get-status", escaped(path)), &json!({}))?;
+    fn status(&self, path: &str, options: &Value) -> Answer<(Value, Vec<u8>)> {
+        let answer = self.call(&format!("paths/{}/get-status", escaped(path)), options)?;
         let status = serde_json::from_slice(&answer).map_err(|e| RestError::Away(e.to_string()))?;
         Ok((status, answer))
     }
