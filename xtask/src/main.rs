@@ -22,6 +22,8 @@ cargo xtask TASK
 
   test            everything: the workspace's tests, then those that need real servers
   test NAME...    only the acceptance tests whose name contains one of NAME
+  test-tls        Kafka over TLS, by an OpenSSL that is built for it: minutes, and perl is needed
+  test-tls --system    as above by the OpenSSL of this machine (libssl-dev)
   lint            rustfmt, clippy and rustdoc, with warnings as errors
   tidy            the rules on the tree that no compiler checks
   ci              lint, tidy and test
@@ -71,6 +73,8 @@ fn run(arguments: &[String]) -> TaskResult {
     match arguments.as_slice() {
         ["test"] => test::everything(),
         ["test", names @ ..] => test::acceptance(names),
+        ["test-tls"] => test::tls("tls"),
+        ["test-tls", "--system"] => test::tls("tls-system"),
         ["lint"] => lint::run(),
         ["tidy"] => tidy::run(),
         ["ci"] => Ok(lint::run()?.and(tidy::run()?).and(test::everything()?)),

@@ -54,6 +54,15 @@ pub(crate) fn acceptance(names: &[&str]) -> TaskResult {
     })
 }
 
+/// Runs the tests of Kafka over TLS, which no other command builds: `feature` says with which OpenSSL. They start brokers of their own.
+pub(crate) fn tls(feature: &str) -> TaskResult {
+    check_needs()?;
+    let mut run = Run::default();
+    let selection = format!("-p tidegate-kafka --features {feature} --lib --test real_tls");
+    run.tests(&Cargo::new(&format!("test --no-fail-fast {selection} -- {TWO_AT_A_TIME}")))?;
+    Ok(run.closed())
+}
+
 /// What has been found so far.
 #[derive(Default)]
 struct Run {
@@ -105,6 +114,15 @@ impl Run {
         self.tally.add(tally);
     }
 
+    /// Prints what failed, and the one line about all.
+    fn closed(&self) -> Outcome {
+        for step in &self.failed_steps {
+            println!("failed: {step}");
+        }
+        println!("\n{}", self.tally);
+        self.outcome()
+    }
+
     fn outcome(&self) -> Outcome {
         Outcome::of(self.failed_steps.is_empty())
     }
@@ -128,11 +146,7 @@ fn with_servers(
     let done = first.and_then(|()| steps(&mut run, &servers));
     servers.stop(run.outcome().and(Outcome::of(done.is_ok())))?;
     done?;
-    for step in &run.failed_steps {
-        println!("failed: {step}");
-    }
-    println!("\n{}", run.tally);
-    Ok(run.outcome())
+    Ok(run.closed())
 }
 
 fn with_environment(cargo: Cargo, servers: &Servers) -> Cargo {

@@ -5,6 +5,7 @@
 use crate::context::Ear;
 use crate::params::Settings;
 use crate::rights::{self, Granted, GrantedTopics, Operation, Resource};
+use crate::security::{self, refused};
 use crate::strategy::Selection;
 use crate::topic_ids::{self, Question, TopicIds};
 use crate::topic_partition::TopicPartition;
@@ -96,11 +97,7 @@ impl Cluster {
     fn silence(&self, timeout: Duration, error: &Error) -> String {
         let heard = self.client.client().context().newest();
         let heard = heard.map_or_else(|| error.to_string(), |text| self.settings.scrub(&text));
-        let hint = if heard.contains("Disconnected") {
-            "; a broker hangs up on who does not speak the security.protocol that its port is set to"
-        } else {
-            ""
-        };
+        let hint = security::hint(&self.settings, &heard);
         format!(
             "Kafka at {} did not answer within {:.1} s; check bootstrap.servers and that the brokers run: {heard}{hint}",
             self.settings.bootstrap,
@@ -352,15 +349,6 @@ impl Cluster {
             _ => Error::retry(text),
         }
     }
-}
-
-/// The broker does not let this client in.
-pub(crate) fn refused(settings: &Settings, text: &str) -> Error {
-    let who = settings.principal().map(|principal| format!(" of {principal}")).unwrap_or_default();
-    Error::reconfigure(settings.scrub(&format!(
-        "Kafka at {} refuses this client; check security.protocol and the sasl and ssl settings{who}: {text}",
-        settings.bootstrap
-    )))
 }
 
 /// The pattern, made to match whole names, as Java's `Pattern.matches` does.

@@ -1,6 +1,7 @@
 //! What librdkafka tells a client beside records: errors and log lines. Here the ones that must end the job are told
 //! from those that pass.
 
+use crate::security::is_final;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
@@ -19,6 +20,11 @@ pub(crate) struct Ear {
 }
 
 impl Ear {
+    /// One that does not tell of outages.
+    pub(crate) fn quiet() -> Ear {
+        Ear { away: AtomicBool::new(true), ..Ear::default() }
+    }
+
     /// Why the broker does not let this client in, if it does not.
     pub(crate) fn refused(&self) -> Option<String> {
         lock(&self.refused).clone()
@@ -83,11 +89,7 @@ impl ClientContext for Ear {
         }
         drop(newest);
         match code {
-            Some(
-                RDKafkaErrorCode::Authentication
-                | RDKafkaErrorCode::SaslAuthenticationFailed
-                | RDKafkaErrorCode::SSL,
-            ) => {
+            Some(code) if is_final(code, reason) => {
                 *lock(&self.refused) = Some(reason.to_owned());
             }
             // Said once an outage: librdkafka repeats it for each broker and each try.

@@ -36,6 +36,7 @@ mod receiver_stream;
 mod record;
 mod registry;
 mod rights;
+mod security;
 mod source;
 mod stored;
 mod strategy;

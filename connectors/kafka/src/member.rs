@@ -3,13 +3,14 @@
 //! With a write-ahead log offsets go to the group after their block is durable; without one, before anything is stored, so that a
 //! crash loses and never doubles.
 
-use crate::cluster::{Cluster, refused};
+use crate::cluster::Cluster;
 use crate::context::passes;
 use crate::group_commit::GroupCommit;
 use crate::membership::{Membership, Offsets, commit_within, list_of};
 use crate::params::Settings;
 use crate::record::{KafkaRecord, OwnedRecord};
 use crate::rights::{self, Operation, Resource};
+use crate::security::refused;
 use crate::topic_partition::TopicPartition;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};

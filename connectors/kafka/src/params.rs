@@ -1,5 +1,6 @@
 //! Settings of the client as the user gives them: checked, secrets kept from every text.
 
+use crate::security;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -93,7 +94,8 @@ fn is_secret(name: &str) -> bool {
         "oauthbearer.config",
     ];
     let name = name.to_ascii_lowercase();
-    MARKS.iter().any(|mark| name.contains(mark))
+    // Where a secret lies is none, and is what one must know to mend it.
+    !name.ends_with(".location") && MARKS.iter().any(|mark| name.contains(mark))
 }
 
 /// Where a partition is begun that no plan and no `from_offsets` names.
@@ -129,7 +131,7 @@ impl Settings {
             ));
         };
         refuse(params)?;
-        check_tls(params)?;
+        security::check(params)?;
         let settings = Settings {
             bootstrap: bootstrap.to_owned(),
             group: params.get("group.id").filter(|group| !group.is_empty()).map(str::to_owned),
@@ -145,6 +147,17 @@ impl Settings {
             }
         }
         Ok(settings)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn unchecked(params: &Params) -> Settings {
+        Settings {
+            bootstrap: params.get("bootstrap.servers").unwrap_or_default().to_owned(),
+            group: None,
+            reset: OffsetReset::Latest,
+            read_committed: true,
+            params: params.clone(),
+        }
     }
 
     /// What every client of this source is made with, without `group.id`: only commits have to do with a group.
@@ -182,10 +195,25 @@ impl Settings {
     pub(crate) fn refusal(&self, error: &KafkaError) -> Error {
         let text = match error {
             KafkaError::ClientConfig(_, words, name, _) => format!("Kafka setting {name}: {words}"),
-            KafkaError::ClientCreation(words) => format!("Kafka client at {}: {words}", self.bootstrap),
+            KafkaError::ClientCreation(words) => {
+                let words = words.trim_end();
+                format!(
+                    "Kafka client at {}: {words}{}",
+                    self.bootstrap,
+                    security::hint_at_files(&self.params, words)
+                )
+            }
             other => format!("Kafka client at {}: {other}", self.bootstrap),
         };
         Error::reconfigure(self.params.scrub(&text))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.params.get(name)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.params.iter().map(|(name, _)| name)
     }
 
     /// `text` without the values of secret settings.
@@ -249,28 +277,6 @@ fn refuse(params: &Params) -> Result<()> {
     Ok(())
 }
 
-/// librdkafka's own error for this names its build script, not what a user of Tidegate can do.
-pub(crate) fn check_tls(params: &Params) -> Result<()> {
-    if cfg!(feature = "tls") {
-        return Ok(());
-    }
-    let lower = |name: &str| params.get(name).map(str::to_ascii_lowercase).unwrap_or_default();
-    let protocol = lower("security.protocol");
-    let mechanism =
-        params.get("sasl.mechanism").map_or_else(|| lower("sasl.mechanisms"), str::to_ascii_lowercase);
-    let wants = if protocol.ends_with("ssl") {
-        format!("security.protocol={protocol}")
-    } else if mechanism.starts_with("scram") || mechanism == "oauthbearer" {
-        format!("sasl.mechanism={}", mechanism.to_ascii_uppercase())
-    } else {
-        return Ok(());
-    };
-    Err(Error::reconfigure(format!(
-        "Kafka setting {wants} needs TLS, which this program was built without; build it with the cargo feature \
-         \"tls\" of tidegate-kafka"
-    )))
-}
-
 fn offset_reset(value: Option<&str>) -> Result<OffsetReset> {
     match value {
         None | Some("latest" | "largest" | "end") => Ok(OffsetReset::Latest),
@@ -313,18 +319,6 @@ mod tests {
         );
         assert!(error(&[("auto.offset.reset", "newest")]).contains("earliest, latest or none"));
         assert!(error(&[("fetch.min.bytes", "many")]).contains("fetch.min.bytes"));
-    }
-
-    #[cfg(not(feature = "tls"))]
-    #[test]
-    fn tls_without_the_feature_names_the_feature() {
-        for setting in [
-            ("security.protocol", "SSL"),
-            ("security.protocol", "sasl_ssl"),
-            ("sasl.mechanism", "SCRAM-SHA-256"),
-        ] {
-            assert!(error(&[setting]).contains("cargo feature \"tls\""));
-        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The worker's side: reads exactly the planned ranges, with one client that keeps fetching from batch to batch.
 
-use crate::cluster::{Cluster, refused};
+use crate::cluster::Cluster;
 use crate::context::{Ear, passes};
 use crate::cursor::Begin;
 use crate::native::{PartitionQueue, Space};
@@ -9,6 +9,7 @@ use crate::partition_reader::{PartitionReader, Trouble};
 use crate::record::KafkaRecord;
 use crate::registry::OpenQueues;
 use crate::rights::{self, Operation, Resource};
+use crate::security::refused;
 use crate::strategy::Options;
 use crate::topic_ids::Question;
 use crate::topic_partition::TopicPartition;

@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 use support::{PATIENCE, Writer, earliest, numbers};
 use tidegate::{Conf, ErrorKind, Stop, StreamingContext};
-use tidegate_kafka::{LocationStrategy, create_direct_stream};
+use tidegate_kafka::{KafkaOutput, LocationStrategy, Params, create_direct_stream, create_stream};
 
 fn context() -> StreamingContext {
     let conf = Conf::new().set_master("local[2]").set("tidegate.signals", "false");
@@ -93,5 +93,35 @@ fn a_job_that_may_lose_data_goes_on_in_a_topic_that_was_made_again() {
         let read: Vec<_> = wanted.iter().map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
         assert_eq!(read, wanted);
         ssc.stop(Stop::Gracefully).unwrap();
+    }
+}
+
+/// The hashes of SCRAM are OpenSSL's, whether the connection is encrypted or not.
+#[cfg(not(feature = "tls-system"))]
+#[test]
+fn tls_and_scram_name_the_feature_that_a_build_lacks() {
+    let login = [("sasl.username", "ann"), ("sasl.password", "open sesame")];
+    let scram = [("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "SCRAM-SHA-256")];
+    for (settings, named) in [
+        (&[("security.protocol", "SSL")][..], "security.protocol=ssl"),
+        (&[&scram[..], &login[..]].concat(), "SCRAM-SHA-256"),
+    ] {
+        let strategy = earliest("127.0.0.1:1", "lines", settings);
+        let params =
+            || settings.iter().copied().chain([("bootstrap.servers", "127.0.0.1:1"), ("group.id", "g")]);
+        let errors = [
+            create_direct_stream(&context(), LocationStrategy::PreferConsistent, strategy).err().unwrap(),
+            create_stream(&context(), params().collect::<Params>(), ["lines"]).err().unwrap(),
+            KafkaOutput::new(params().collect::<Params>(), "lines").unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), ErrorKind::Reconfigure, "{error}");
+            let text = error.to_string();
+            assert!(
+                text.contains(named) && text.contains("cargo feature \"tls\" of tidegate-kafka"),
+                "{text}"
+            );
+            assert!(!text.contains("open sesame"), "{text}");
+        }
     }
 }

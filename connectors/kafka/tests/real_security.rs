@@ -16,7 +16,7 @@ use tidegate::testkit::outputs::{Epoch, batch, plan};
 use tidegate_core::{Error, ErrorKind, Output};
 use tidegate_kafka::{ConsumerStrategy, KafkaOutput, Params, ProducerRecord};
 use tidegate_servers::load::create_topic;
-use tidegate_servers::{Acl, Kafka};
+use tidegate_servers::{Acl, Authority, Kafka};
 
 const PASSWORD: &str = "open sesame";
 const MARKERS: &str = "tidegate-output-out";
@@ -339,4 +339,19 @@ fn a_wrong_password_is_told_at_once_by_the_name_of_the_user() {
     let error = Job::start(strategy, None).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Reconfigure, "{error}");
     assert!(error.to_string().contains("security.protocol"), "{error}");
+}
+
+#[test]
+fn a_port_that_speaks_tls_is_told_to_who_does_not() {
+    let directory = TempDir::new().unwrap();
+    let authority = Authority::make(&directory.path().join("authority")).unwrap();
+    let host = authority.vouch_for("broker", &["ip:127.0.0.1"]).unwrap();
+    let options = Kafka::options().tls(&host, &authority).heap_mib(256);
+    let kafka = options.start(&directory.path().join("kafka")).unwrap();
+    let strategy =
+        earliest(&kafka.tls_bootstrap().unwrap(), "in", &[]).start_timeout(std::time::Duration::from_secs(2));
+    let error = Job::start(strategy, None).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Reconfigure, "{error}");
+    let text = said(&error);
+    assert!(text.contains("that port seems to speak TLS: set security.protocol to SSL"), "{text}");
 }

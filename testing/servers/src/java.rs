@@ -20,6 +20,7 @@ type Program = (&'static str, &'static str);
 const QUERY: Program = ("Query.java", include_str!("../Query.java"));
 const COMMITTED: Program = ("Committed.java", include_str!("../Committed.java"));
 const ROWS: Program = ("Rows.java", include_str!("../Rows.java"));
+const PEM: Program = ("Pem.java", include_str!("../Pem.java"));
 const SEQUENCE_FILES: Program = ("SequenceFiles.java", include_str!("../SequenceFiles.java"));
 
 /// The rows of one query of DuckDB, by column.
@@ -47,6 +48,12 @@ pub fn hbase_rows(gateway: &str, table: &str) -> Result<Vec<(String, String)>, S
     let arguments = ["rows", host, port, table];
     let rows = run(&format!("HBase's Java client, table {table}"), ROWS, &hbase_class_path()?, &arguments)?;
     Ok(pairs(&rows))
+}
+
+/// The lines of a key in a PKCS12 file, and of the certificates that go with it, in PEM.
+pub(crate) fn pem_of(file: &Path, password: &str, name: &str) -> Result<Vec<String>, ServerError> {
+    let file = file.display().to_string();
+    run(&format!("the key {name} of {file}"), PEM, "", &[&file, password, name])
 }
 
 /// What Hadoop's own SequenceFile says, as lines. The arguments are `read FILE...`, or `write FOLDER`; what they do is said in the

@@ -4,6 +4,7 @@
 //! tested), every internal topic has one replica, a group does not wait for further members, and nothing is deleted by age
 //! unless a topic's own setting says so, in which case that is looked at every second.
 
+use crate::certificates::{Authority, Identity, PASSWORD as CERTIFICATE_PASSWORD};
 use crate::error::Tried;
 use crate::needs::{self, Need};
 use crate::ports::Port;
@@ -29,9 +30,17 @@ const READY_LINE: &str = "Kafka Server started";
 pub struct KafkaOptions {
     heap_mib: u32,
     sasl: Option<(String, String)>,
+    tls: Option<Tls>,
     properties: BTreeMap<String, String>,
     /// The cluster that it joins; `None`: it is one of its own.
     cluster: Option<Cluster>,
+}
+
+/// Who a broker is to its clients, and whom it takes for clients.
+#[derive(Debug, Clone)]
+struct Tls {
+    host: Identity,
+    clients: Authority,
 }
 
 /// A cluster that another node has made.
@@ -52,10 +61,18 @@ impl KafkaOptions {
         self
     }
 
-    /// Opens a second port that lets in only this user, by SASL/PLAIN. The first port stays open to everybody.
+    /// Opens a second port that lets in only this user, by SASL/PLAIN and SASL/SCRAM-SHA-256. The first port stays open to everybody.
     #[must_use]
     pub fn sasl(mut self, user: &str, password: &str) -> Self {
         self.sasl = Some((user.to_owned(), password.to_owned()));
+        self
+    }
+
+    /// Opens ports that speak TLS, as `host`: one for everybody, one for who has a certificate of `clients`, and, with
+    /// [`KafkaOptions::sasl`], one for that user. The other ports stay as they are.
+    #[must_use]
+    pub fn tls(mut self, host: &Identity, clients: &Authority) -> Self {
+        self.tls = Some(Tls { host: host.clone(), clients: clients.clone() });
         self
     }
 
@@ -80,20 +97,93 @@ impl KafkaOptions {
     pub fn start(self, dir: &Path) -> Result<Kafka, ServerError> {
         fs::create_dir_all(dir).tried(|| format!("cannot create {}", dir.display()))?;
         let dir = dir.canonicalize().tried(|| format!("cannot find {}", dir.display()))?;
-        let sasl_port = self.sasl.as_ref().map(|_| Port::free()).transpose()?;
+        let listeners = self.listeners().into_iter().map(|listener| Ok((listener, Port::free()?)));
+        let listeners = listeners.collect::<Result<_, ServerError>>()?;
         let mut kafka = Kafka {
             class_path: fetch::kafka_class_path()?,
             options: self,
             dir,
             port: Port::free()?,
             controller_port: Port::free()?,
-            sasl_port,
+            listeners,
             process: None,
         };
         kafka.write_settings()?;
         kafka.format()?;
         kafka.start_again()?;
         Ok(kafka)
+    }
+
+    /// Those beside the one for everybody.
+    fn listeners(&self) -> Vec<Listener> {
+        let (sasl, tls) = (self.sasl.is_some(), self.tls.is_some());
+        let wanted = [
+            (Listener::Sasl, sasl),
+            (Listener::Tls, tls),
+            (Listener::Mutual, tls),
+            (Listener::SaslTls, sasl && tls),
+        ];
+        wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(listener, _)| listener).collect()
+    }
+}
+
+/// A port that asks something of its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listener {
+    /// A user and a password.
+    Sasl,
+    /// TLS.
+    Tls,
+    /// TLS, and a certificate.
+    Mutual,
+    /// TLS, and a user and a password.
+    SaslTls,
+}
+
+impl Listener {
+    fn name(self) -> &'static str {
+        match self {
+            Listener::Sasl => "SASL",
+            Listener::Tls => "TLS",
+            Listener::Mutual => "MUTUAL",
+            Listener::SaslTls => "SASLTLS",
+        }
+    }
+
+    fn protocol(self) -> &'static str {
+        match self {
+            Listener::Sasl => "SASL_PLAINTEXT",
+            Listener::Tls | Listener::Mutual => "SSL",
+            Listener::SaslTls => "SASL_SSL",
+        }
+    }
+
+    /// The broker's settings for this port alone, without what their names begin with.
+    fn settings(self, options: &KafkaOptions) -> Vec<(&'static str, String)> {
+        let mut settings = Vec::new();
+        if let (Listener::Sasl | Listener::SaslTls, Some((user, password))) = (self, &options.sasl) {
+            // Inside its quotes JAAS has escapes of its own, before those of the properties file.
+            let password = password.replace('\\', "\\\\").replace('"', "\\\"");
+            let login = "org.apache.kafka.common.security.plain.PlainLoginModule";
+            settings
+                .push(("plain.sasl.jaas.config", format!("{login} required user_{user}=\"{password}\";")));
+            let login = "org.apache.kafka.common.security.scram.ScramLoginModule";
+            settings.push(("scram-sha-256.sasl.jaas.config", format!("{login} required;")));
+        }
+        if let (Listener::Tls | Listener::Mutual | Listener::SaslTls, Some(tls)) = (self, &options.tls) {
+            let asks = if self == Listener::Mutual { "required" } else { "none" };
+            settings.extend([
+                ("ssl.keystore.type", "PKCS12".to_owned()),
+                ("ssl.keystore.location", tls.host.pkcs12().display().to_string()),
+                ("ssl.keystore.password", CERTIFICATE_PASSWORD.to_owned()),
+                ("ssl.key.password", CERTIFICATE_PASSWORD.to_owned()),
+                ("ssl.truststore.type", "PKCS12".to_owned()),
+                ("ssl.truststore.location", tls.clients.truststore().display().to_string()),
+                ("ssl.truststore.password", CERTIFICATE_PASSWORD.to_owned()),
+                ("ssl.client.auth", asks.to_owned()),
+            ]);
+        }
+        settings
     }
 }
 
@@ -105,14 +195,14 @@ pub struct Kafka {
     class_path: String,
     port: Port,
     controller_port: Port,
-    sasl_port: Option<Port>,
+    listeners: Vec<(Listener, Port)>,
     process: Option<Process>,
 }
 
 impl Kafka {
     /// The settings of [`Kafka::start`], to be changed.
     pub fn options() -> KafkaOptions {
-        KafkaOptions { heap_mib: 512, sasl: None, properties: BTreeMap::new(), cluster: None }
+        KafkaOptions { heap_mib: 512, sasl: None, tls: None, properties: BTreeMap::new(), cluster: None }
     }
 
     /// Starts a broker in `dir` and returns when it takes requests.
@@ -141,7 +231,26 @@ impl Kafka {
 
     /// The address that asks for user and password; none unless [`KafkaOptions::sasl`] was called.
     pub fn sasl_bootstrap(&self) -> Option<String> {
-        self.sasl_port.as_ref().map(address)
+        self.address_of(Listener::Sasl)
+    }
+
+    /// The address that speaks TLS with everybody; none unless [`KafkaOptions::tls`] was called.
+    pub fn tls_bootstrap(&self) -> Option<String> {
+        self.address_of(Listener::Tls)
+    }
+
+    /// The address that speaks TLS with who has a certificate; none unless [`KafkaOptions::tls`] was called.
+    pub fn mutual_tls_bootstrap(&self) -> Option<String> {
+        self.address_of(Listener::Mutual)
+    }
+
+    /// The address that speaks TLS and asks for user and password; none unless both are in the options.
+    pub fn sasl_tls_bootstrap(&self) -> Option<String> {
+        self.address_of(Listener::SaslTls)
+    }
+
+    fn address_of(&self, wanted: Listener) -> Option<String> {
+        self.listeners.iter().find(|(listener, _)| *listener == wanted).map(|(_, port)| address(port))
     }
 
     /// The file that all starts of this broker log to.
@@ -221,17 +330,16 @@ impl Kafka {
         let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
         let mut settings: BTreeMap<String, String> =
             SETTINGS.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        if let (Some(port), Some((user, password))) = (&self.sasl_port, &self.options.sasl) {
-            listeners.push_str(&format!(",SASL://{}", address(port)));
-            protocols.push_str(",SASL:SASL_PLAINTEXT");
-            // Inside its quotes JAAS has escapes of its own, before those of the properties file.
-            let password = password.replace('\\', "\\\\").replace('"', "\\\"");
-            let login = "org.apache.kafka.common.security.plain.PlainLoginModule";
-            settings.insert("sasl.enabled.mechanisms".into(), "PLAIN".into());
-            settings.insert(
-                "listener.name.sasl.plain.sasl.jaas.config".into(),
-                format!("{login} required user_{user}=\"{password}\";"),
-            );
+        for (listener, port) in &self.listeners {
+            let name = listener.name();
+            listeners.push_str(&format!(",{name}://{}", address(port)));
+            protocols.push_str(&format!(",{name}:{}", listener.protocol()));
+            let prefix = format!("listener.name.{}", name.to_ascii_lowercase());
+            let own = listener.settings(&self.options).into_iter();
+            settings.extend(own.map(|(name, value)| (format!("{prefix}.{name}"), value)));
+        }
+        if self.options.sasl.is_some() {
+            settings.insert("sasl.enabled.mechanisms".into(), "PLAIN,SCRAM-SHA-256".into());
         }
         let (bound, voter) = match &self.options.cluster {
             None => (format!("{listeners},CONTROLLER://{controller}"), controller),
@@ -263,6 +371,9 @@ impl Kafka {
             self.options.cluster.as_ref().map_or_else(random_cluster_id, |cluster| cluster.id.clone());
         java.args(["kafka.tools.StorageTool", "format", "--cluster-id", &cluster, "--config"]);
         java.arg(self.settings_path());
+        if let Some((user, password)) = &self.options.sasl {
+            java.args(["--add-scram", &format!("SCRAM-SHA-256=[name=\"{user}\",password=\"{password}\"]")]);
+        }
         run_logged("formatting Kafka's storage", java, &self.log())
     }
 }

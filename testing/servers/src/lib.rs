@@ -9,6 +9,7 @@
 
 mod acls;
 mod alluxio;
+mod certificates;
 mod daemons;
 mod elasticsearch;
 mod error;
@@ -33,6 +34,7 @@ pub mod wire;
 
 pub use acls::Acl;
 pub use alluxio::Alluxio;
+pub use certificates::{Authority, Identity, PASSWORD as CERTIFICATE_PASSWORD};
 pub use elasticsearch::Elasticsearch;
 pub use error::ServerError;
 pub use fetch::{cache_dir, fetch};

@@ -1,6 +1,6 @@
 //! Settings of the producers: the user's, checked, with what exactness rests on.
 
-use crate::params::{Params, Settings, check_tls};
+use crate::params::{Params, Settings};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use std::time::Duration;
@@ -63,7 +63,6 @@ impl ProducerSettings {
     /// `Reconfigure`, naming the setting: it is missing, unknown to librdkafka, or must not be set so.
     pub(crate) fn check(params: &Params) -> Result<ProducerSettings> {
         refuse(params)?;
-        check_tls(params)?;
         let asking = Settings::check(&asking(params))?;
         let mut settings = ProducerSettings {
             params: params.clone(),
