@@ -12,6 +12,8 @@
 //!
 //! [`SaveToKafka`] is the end of a stream; `output` says how a batch is in a topic once.
 //!
+//! `params` are the settings, `security` those of TLS and logins, and what it means when a broker and a client do not come together.
+//!
 //! What must not be here: a consumer group below a direct stream (its partitions are planned, not assigned by Kafka), and a jump
 //! to another offset that no error, warning or setting speaks of.
 

@@ -37,11 +37,16 @@ struct Secured {
 impl Secured {
     /// Its certificate is for `hosts`.
     fn start(hosts: &[&str]) -> Secured {
+        Self::speaking("TLSv1.3", hosts)
+    }
+
+    fn speaking(version: &str, hosts: &[&str]) -> Secured {
         let directory = TempDir::new().unwrap();
         let authority = Authority::make(&directory.path().join("authority")).unwrap();
         let host = authority.vouch_for("broker", hosts).unwrap();
         let ann = authority.vouch_for("ann", &[]).unwrap();
         let options = Kafka::options().sasl("ann", PASSWORD).tls(&host, &authority).heap_mib(256);
+        let options = options.property("ssl.enabled.protocols", version);
         let kafka = options.start(&directory.path().join("kafka")).unwrap();
         for topic in ["in", "out"] {
             create_topic(&kafka.bootstrap(), topic, 2, &[]).unwrap();
@@ -174,7 +179,7 @@ fn streams_outputs_and_receivers_work_over_tls_with_user_and_password() {
 }
 
 #[test]
-fn a_client_may_be_known_by_its_certificate_in_either_format() {
+fn a_client_may_be_known_by_its_certificate_in_each_format() {
     let secured = Secured::start(HERE);
     let at = secured.kafka.mutual_tls_bootstrap().unwrap();
     let (certificate, key) = (text(&secured.ann.certificate()), text(&secured.ann.key()));
@@ -183,6 +188,13 @@ fn a_client_may_be_known_by_its_certificate_in_either_format() {
     let file = text(&secured.ann.pkcs12());
     let pkcs12 = [("ssl.keystore.location", file.as_str()), ("ssl.keystore.password", CERTIFICATE_PASSWORD)];
     secured.works(&at, &with(secured.ssl(), &pkcs12));
+    // As Java's keystores in PEM are.
+    let together = secured.directory.path().join("ann-all.pem");
+    let read = |file| std::fs::read_to_string(file).unwrap();
+    std::fs::write(&together, read(key) + &read(certificate)).unwrap();
+    let together = text(&together);
+    let one_file = [("ssl.certificate.location", together.as_str()), ("ssl.key.location", &together)];
+    secured.works(&at, &with(secured.ssl(), &one_file));
 }
 
 #[test]
@@ -216,10 +228,6 @@ fn a_certificate_of_a_stranger_is_told_with_the_setting_of_whom_to_trust() {
     );
     let told = refusals(&at, &without(secured.ssl(), "ssl.ca.location"));
     all_say(&told, &[&untrusted, "set ssl.ca.location to the file", "those of this system are trusted"]);
-    // The port that asks for a certificate of this client.
-    let at = secured.kafka.mutual_tls_bootstrap().unwrap();
-    let told = refusals(&at, &with(secured.ssl(), &[("ssl.ca.location", &other)]));
-    all_say(&told, &[&format!("the certificate of broker {at} is not trusted, or out of date")]);
 }
 
 #[test]
@@ -253,23 +261,30 @@ fn a_wrong_password_is_told_by_the_name_of_the_user() {
     all_say(&told, &["SCRAM-SHA-512", "supported mechanisms: PLAIN,SCRAM-SHA-256"]);
 }
 
+/// With TLS 1.3 when the handshake is done for the client, with 1.2 within it.
 #[test]
-fn a_broker_that_wants_a_certificate_says_so() {
-    let secured = Secured::start(HERE);
-    let at = secured.kafka.mutual_tls_bootstrap().unwrap();
-    let told = refusals(&at, &secured.ssl());
-    let wants = format!("broker {at} wants a certificate of this client, and none is set");
-    all_say(
-        &told,
-        &[&wants, "set ssl.certificate.location and ssl.key.location (PEM), or ssl.keystore.location"],
-    );
-    let stranger = Authority::make(&secured.directory.path().join("stranger")).unwrap();
-    let file = text(&stranger.vouch_for("ann", &[]).unwrap().pkcs12());
-    let pkcs12 = [("ssl.keystore.location", file.as_str()), ("ssl.keystore.password", CERTIFICATE_PASSWORD)];
-    let told = refusals(&at, &with(secured.ssl(), &pkcs12));
-    let not_taken =
-        format!("broker {at} does not take this client's certificate (ssl.keystore.location={file})");
-    all_say(&told, &[&not_taken, "an authority that the broker trusts"]);
+fn a_broker_that_wants_a_certificate_says_so_in_each_version_of_tls() {
+    for version in ["TLSv1.3", "TLSv1.2"] {
+        let secured = Secured::speaking(version, HERE);
+        let at = secured.kafka.mutual_tls_bootstrap().unwrap();
+        let told = refusals(&at, &secured.ssl());
+        let wants = format!("broker {at} wants a certificate of this client, and none is set");
+        all_say(
+            &told,
+            &[&wants, "set ssl.certificate.location and ssl.key.location (PEM), or ssl.keystore.location"],
+        );
+        let stranger = Authority::make(&secured.directory.path().join("stranger")).unwrap();
+        let file = text(&stranger.vouch_for("ann", &[]).unwrap().pkcs12());
+        let pkcs12 =
+            [("ssl.keystore.location", file.as_str()), ("ssl.keystore.password", CERTIFICATE_PASSWORD)];
+        let told = refusals(&at, &with(secured.ssl(), &pkcs12));
+        let not_taken =
+            format!("broker {at} does not take this client's certificate (ssl.keystore.location={file})");
+        all_say(&told, &[&not_taken, "an authority that the broker trusts"]);
+        let other = text(&stranger.certificate());
+        let told = refusals(&at, &with(secured.ssl(), &[("ssl.ca.location", &other)]));
+        all_say(&told, &[&format!("the certificate of broker {at} is not trusted, or out of date")]);
+    }
 }
 
 #[test]
