@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 use support::{PATIENCE, Writer, earliest, numbers};
 use tidegate::{Conf, ErrorKind, Stop, StreamingContext};
-use tidegate_kafka::{KafkaOutput, LocationStrategy, Params, create_direct_stream, create_stream};
+use tidegate_kafka::{LocationStrategy, create_direct_stream};
 
 fn context() -> StreamingContext {
     let conf = Conf::new().set_master("local[2]").set("tidegate.signals", "false");
@@ -100,6 +100,7 @@ fn a_job_that_may_lose_data_goes_on_in_a_topic_that_was_made_again() {
 #[cfg(not(feature = "tls-system"))]
 #[test]
 fn tls_and_scram_name_the_feature_that_a_build_lacks() {
+    use tidegate_kafka::{KafkaOutput, Params, create_stream};
     let login = [("sasl.username", "ann"), ("sasl.password", "open sesame")];
     let scram = [("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "SCRAM-SHA-256")];
     for (settings, named) in [

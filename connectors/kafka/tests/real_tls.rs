@@ -326,6 +326,12 @@ fn a_port_that_speaks_something_else_is_told_by_which_side_has_tls() {
     let at = secured.kafka.sasl_tls_bootstrap().unwrap();
     let told = start(&at, &with(plain, &[("security.protocol", "SASL_PLAINTEXT")]));
     assert!(told.contains("seems to speak TLS: set security.protocol to SSL"), "{told}");
+    // Without a user, where one is asked for.
+    let told = start(&at, &secured.ssl());
+    assert!(
+        told.contains("hangs up on who does not speak the security.protocol that its port is set to"),
+        "{told}"
+    );
     for (at, settings) in [
         (secured.kafka.bootstrap(), secured.ssl()),
         (secured.kafka.sasl_bootstrap().unwrap(), secured.sasl("PLAIN", PASSWORD)),
