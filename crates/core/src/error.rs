@@ -91,9 +91,15 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
+        let mut said = self.message.clone();
         let mut cause = self.source.as_ref().map(|source| source.as_ref() as &dyn StdError);
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            // Many libraries end an error with its cause, and give the cause too.
+            let text = error.to_string();
+            if !said.ends_with(&text) {
+                write!(f, ": {text}")?;
+                said = text;
+            }
             cause = error.source();
         }
         Ok(())
@@ -112,5 +118,30 @@ mod tests {
         let error = Error::reconfigure("journal/1.log: can't append").because(disk).context("batch 7");
         assert_eq!(error.to_string(), "batch 7: journal/1.log: can't append: no space left on device");
         assert_eq!(error.kind(), ErrorKind::Reconfigure);
+    }
+
+    /// Says its cause itself, as many do.
+    #[derive(Debug)]
+    struct Telling(&'static str, Option<Box<dyn StdError + Send + Sync>>);
+
+    impl fmt::Display for Telling {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)?;
+            self.1.iter().try_for_each(|cause| write!(f, " - {cause}"))
+        }
+    }
+
+    impl StdError for Telling {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            self.1.as_deref().map(|cause| cause as &(dyn StdError + 'static))
+        }
+    }
+
+    #[test]
+    fn what_an_error_says_of_its_causes_itself_is_said_once() {
+        let status = Telling("status 403", None);
+        let request = Telling("request", Some(Box::new(Telling("retried", Some(Box::new(status))))));
+        let error = Error::retry("s3://b/x: can't be put").because(request);
+        assert_eq!(error.to_string(), "s3://b/x: can't be put: request - retried - status 403");
     }
 }
