@@ -36,65 +36,67 @@ impl Rows {
                 "{}: two rows of the batch have the key {}: which of them stays would be chance. Reduce by key first \
                  (reduce_by_key), or use Table::add",
                 self.place(batch),
-                self.key_text(row)
+                key_text(&self.table, row)
             )));
         }
-        let deletes = row.is_delete();
-        if deletes && !T::DELETES {
-            return Err(Error::user_code(format!(
-                "{}: a row says that it deletes, and its type that none does: `SqlRow::is_delete` and `SqlRow::DELETES` do not agree",
-                self.place(batch)
-            )));
-        }
-        let wanted = if deletes { self.table.keys.len() } else { usize::MAX };
-        let mut field = 0;
-        let mut flaw = None;
-        row.each_value(&mut |value| {
-            if flaw.is_none() && field < wanted {
-                let checked = match self.types.get(field) {
-                    Some(needed) => fit(value, *needed),
-                    None => Err(mismatch(format!("the row has more than {} fields", self.types.len()))),
-                };
-                flaw = checked
-                    .and_then(|value| put(field, value).map_err(Error::reconfigure))
-                    .err()
-                    .map(|error| (field, error));
-            }
-            field += 1;
-        });
-        if flaw.is_none() && field < self.types.len() {
-            flaw = Some((
-                field,
-                mismatch(format!("the row has {field} fields, its types are {}", self.types.len())),
-            ));
-        }
-        let Some((field, error)) = flaw else { return Ok(()) };
-        let column = self.table.columns().nth(field).unwrap_or("?");
-        let error = error.context(format!("column {column}"));
-        let error = if self.table.keys.is_empty() {
-            error
-        } else {
-            error.context(format!("row {}", self.key_text(row)))
-        };
-        Err(error.context(self.place(batch)))
-    }
-
-    /// The key of `row` for a message: `word = "tide"`. Never the whole of a long value.
-    pub(crate) fn key_text<T: SqlRow>(&self, row: &T) -> String {
-        let mut parts = Vec::new();
-        let mut names = self.table.keys.iter();
-        row.each_value(&mut |value| {
-            if let Some(name) = names.next() {
-                parts.push(format!("{name} = {}", value_text(value)));
-            }
-        });
-        parts.join(", ")
+        check(&self.table, &self.types, row, &mut put).map_err(|error| error.context(self.place(batch)))
     }
 
     /// The batch is over: its keys are forgotten.
     pub(crate) fn batch_over(&mut self) {
         self.keys.clear();
     }
+}
+
+/// Hands each value of `row` on, checked against its column; of a row that deletes, those of its key. The complaint names neither output nor
+/// table nor batch.
+pub(crate) fn check<T: SqlRow>(
+    table: &Table,
+    types: &[SqlType],
+    row: &T,
+    mut put: impl FnMut(usize, SqlRef<'_>) -> Result<(), String>,
+) -> Result<()> {
+    let deletes = row.is_delete();
+    if deletes && !T::DELETES {
+        return Err(Error::user_code(
+            "a row says that it deletes, and its type that none does: `SqlRow::is_delete` and `SqlRow::DELETES` do not agree",
+        ));
+    }
+    let wanted = if deletes { table.keys.len() } else { usize::MAX };
+    let mut field = 0;
+    let mut flaw = None;
+    row.each_value(&mut |value| {
+        if flaw.is_none() && field < wanted {
+            let checked = match types.get(field) {
+                Some(needed) => fit(value, *needed),
+                None => Err(mismatch(format!("the row has more than {} fields", types.len()))),
+            };
+            flaw = checked
+                .and_then(|value| put(field, value).map_err(Error::reconfigure))
+                .err()
+                .map(|error| (field, error));
+        }
+        field += 1;
+    });
+    if flaw.is_none() && field < types.len() {
+        flaw = Some((field, mismatch(format!("the row has {field} fields, its types are {}", types.len()))));
+    }
+    let Some((field, error)) = flaw else { return Ok(()) };
+    let column = table.columns().nth(field).unwrap_or("?");
+    let error = error.context(format!("column {column}"));
+    Err(if table.keys.is_empty() { error } else { error.context(format!("row {}", key_text(table, row))) })
+}
+
+/// The key of `row` for a message: `word = "tide"`. Never the whole of a long value.
+pub(crate) fn key_text<T: SqlRow>(table: &Table, row: &T) -> String {
+    let mut parts = Vec::new();
+    let mut names = table.keys.iter();
+    row.each_value(&mut |value| {
+        if let Some(name) = names.next() {
+            parts.push(format!("{name} = {}", value_text(value)));
+        }
+    });
+    parts.join(", ")
 }
 
 /// A value for a message, cut short.

@@ -22,54 +22,21 @@ impl Column {
 
     /// Adds one value, which the caller has checked to be of the column's type.
     pub(super) fn push(&mut self, value: SqlRef<'_>) -> Result<(), String> {
-        match (value, self.kind) {
-            (SqlRef::Null, _) => {
-                self.has_null = true;
-                self.bytes.put_i32(-1);
-            }
-            (SqlRef::Int(number), SqlKind::Int4) => {
-                let number = i32::try_from(number).map_err(|error| error.to_string())?;
-                self.push_bytes(&number.to_be_bytes())?;
-            }
-            (SqlRef::Int(number), _) => self.push_bytes(&number.to_be_bytes())?,
-            (SqlRef::Unsigned(number), _) => return Err(format!("{number} does not fit")),
-            (SqlRef::Float(number), _) => self.push_bytes(&number.to_be_bytes())?,
-            (SqlRef::Bool(truth), _) => self.push_bytes(&[u8::from(truth)])?,
-            (SqlRef::Text(text), _) if text.contains('\0') => {
-                return Err(
-                    "the text holds a NUL byte, which PostgreSQL's TEXT can't: take it out, or write bytes \
-                            (Vec<u8>)"
-                        .to_owned(),
-                );
-            }
-            (SqlRef::Text(text), _) => self.push_bytes(text.as_bytes())?,
-            (SqlRef::Bytes(bytes), _) => self.push_bytes(bytes)?,
-        }
+        encode(value, self.kind, &mut self.bytes)?;
+        self.has_null |= matches!(value, SqlRef::Null);
         self.rows += 1;
         Ok(())
     }
 
-    fn push_bytes(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let length = i32::try_from(bytes.len())
-            .map_err(|_| format!("{} bytes are too many for PostgreSQL", bytes.len()))?;
-        self.bytes.put_i32(length);
-        self.bytes.put_slice(bytes);
-        Ok(())
-    }
-
-    pub(super) fn rows(&self) -> usize {
-        self.rows.unsigned_abs() as usize
-    }
-
-    /// Each value with its length before it: -1 is `NULL`.
-    pub(super) fn encoded(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.bytes.as_slice();
-        std::iter::from_fn(move || {
-            let length = i32::from_be_bytes(*rest.first_chunk()?);
-            let (value, after) = rest.split_at_checked(4 + usize::try_from(length).unwrap_or(0))?;
-            rest = after;
-            Some(value)
-        })
+    /// Takes one value off the front of `encoded`; `None` if it is cut off.
+    pub(super) fn take_encoded(&mut self, encoded: &mut &[u8]) -> Option<()> {
+        let length = i32::from_be_bytes(*encoded.first_chunk()?);
+        let (value, after) = encoded.split_at_checked(4 + usize::try_from(length).unwrap_or(0))?;
+        *encoded = after;
+        self.bytes.put_slice(value);
+        self.has_null |= length < 0;
+        self.rows += 1;
+        Some(())
     }
 
     pub(super) fn len_bytes(&self) -> usize {
@@ -92,6 +59,38 @@ impl Column {
             SqlKind::Bytes => Type::BYTEA,
         }
     }
+}
+
+/// Adds a value to `bytes` with its length before it: -1 is `NULL`.
+pub(super) fn encode(value: SqlRef<'_>, kind: SqlKind, bytes: &mut Vec<u8>) -> Result<(), String> {
+    match (value, kind) {
+        (SqlRef::Null, _) => {
+            bytes.put_i32(-1);
+            Ok(())
+        }
+        (SqlRef::Int(number), SqlKind::Int4) => {
+            let number = i32::try_from(number).map_err(|error| error.to_string())?;
+            with_length(&number.to_be_bytes(), bytes)
+        }
+        (SqlRef::Int(number), _) => with_length(&number.to_be_bytes(), bytes),
+        (SqlRef::Unsigned(number), _) => Err(format!("{number} does not fit")),
+        (SqlRef::Float(number), _) => with_length(&number.to_be_bytes(), bytes),
+        (SqlRef::Bool(truth), _) => with_length(&[u8::from(truth)], bytes),
+        (SqlRef::Text(text), _) if text.contains('\0') => Err(
+            "the text holds a NUL byte, which PostgreSQL's TEXT can't: take it out, or write bytes (Vec<u8>)"
+                .to_owned(),
+        ),
+        (SqlRef::Text(text), _) => with_length(text.as_bytes(), bytes),
+        (SqlRef::Bytes(value), _) => with_length(value, bytes),
+    }
+}
+
+fn with_length(value: &[u8], bytes: &mut Vec<u8>) -> Result<(), String> {
+    let length = i32::try_from(value.len())
+        .map_err(|_| format!("{} bytes are too many for PostgreSQL", value.len()))?;
+    bytes.put_i32(length);
+    bytes.put_slice(value);
+    Ok(())
 }
 
 /// The array of one dimension, as `array_recv` reads it.

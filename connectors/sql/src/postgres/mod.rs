@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tidegate_core::{
-    BatchPlan, Delivery, Error, Held, JobId, Output, OutputContext, OutputId, Placement, Result, Seat,
-    Writer, Writers,
+    BatchPlan, Delivery, Error, Held, JobId, Output, OutputContext, OutputId, Packing, Placement, Result,
+    Seat, Writer, Writers,
 };
 
 /// Longest name a table or column may have; PostgreSQL would cut a longer one.
@@ -176,6 +176,17 @@ impl<T: SqlRow> Output<T> for PostgresOutput {
         let fields = self.table.placing_fields();
         let partitions = self.opening.get().map_or(self.partitions, |opened| opened.partitions);
         Placement::Hash { partitions, hash: Arc::new(move |row| hash_row(row, fields)) }
+    }
+
+    fn packing(&self) -> Option<Packing<T>> {
+        if !writer::only_adds::<T>(&self.table) {
+            return None;
+        }
+        let table = self.table.clone();
+        Some(Arc::new(move || {
+            let types = table.types_of::<T>(NAME_BYTES_MAX)?;
+            Ok(Box::new(copy::Tuples::new(table.clone(), types)))
+        }))
     }
 
     fn writer(&self, seat: &Seat) -> Result<Box<dyn Writer<T>>> {

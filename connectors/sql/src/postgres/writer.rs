@@ -12,10 +12,14 @@ use crate::table::{Mode, Table, quoted, quoted_list};
 use postgres::types::ToSql;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use tidegate_core::{Batch, BatchId, Error, ErrorKind, PartitionId, Result, Writer};
+use tidegate_core::{Batch, BatchId, Error, ErrorKind, Packed, PartitionId, Result, Writer};
 
-/// Rows of one statement at most.
+/// Rows of one statement at most, of those that are given as arrays.
 const CHUNK_ROWS_MAX: usize = 5_000;
+/// Rows from which on a `COPY` is the faster of the two.
+const COPY_ROWS_MIN: usize = 5_000;
+/// Rows of one `COPY` at most.
+const COPY_ROWS_MAX: usize = 20_000;
 /// Bytes of one statement at most, beyond its last row.
 const CHUNK_BYTES_MAX: usize = 4 << 20;
 
@@ -33,6 +37,8 @@ pub(super) struct PostgresWriter<T> {
     rows: Rows,
     epoch: i64,
     put: Gathered,
+    /// Rows that came packed, which only add: then there are none to [`put`](Self::put).
+    new: Option<NewRows>,
     /// Keys of rows that are taken out, where rows may delete.
     delete: Option<Gathered>,
     of: PhantomData<fn(T)>,
@@ -40,11 +46,12 @@ pub(super) struct PostgresWriter<T> {
 
 impl<T: SqlRow> PostgresWriter<T> {
     pub(super) fn new(pool: Arc<Pool>, rows: Rows, epoch: i64, copies: bool) -> Self {
-        let mut put = Gathered::new(statement(&rows.table, &rows.types), &rows.types);
-        put.copy = copies.then(|| copy::statement(&rows.table));
+        let put = Gathered::new(statement(&rows.table, &rows.types), &rows.types);
+        let new =
+            only_adds::<T>(&rows.table).then(|| NewRows::new(copies.then(|| copy::statement(&rows.table))));
         let keys = &rows.types[..rows.table.keys.len()];
         let delete = T::DELETES.then(|| Gathered::new(delete_statement(&rows.table, keys), keys));
-        PostgresWriter { pool, lease: None, rows, epoch, put, delete, of: PhantomData }
+        PostgresWriter { pool, lease: None, rows, epoch, put, new, delete, of: PhantomData }
     }
 
     fn gather(&mut self, batch: BatchId, rows: &[T]) -> Result<()> {
@@ -70,15 +77,20 @@ impl<T: SqlRow> PostgresWriter<T> {
         self.begin()?;
         let place = format!("{}, {}", self.rows.place(batch), self.pool.place());
         let session = open_lease(&mut self.lease)?.session()?;
+        let sent = match &mut self.new {
+            Some(new) => new.send(session, &mut self.put)?,
+            None => Ok(()),
+        };
         // What goes first leaves room in a second unique index for what comes.
-        for part in self.delete.iter_mut().chain([&mut self.put]) {
-            part.send(session).map_err(|error| failure(&place, &error))?;
-        }
-        Ok(())
+        let mut parts = self.delete.iter_mut().chain([&mut self.put]);
+        sent.and_then(|()| parts.try_for_each(|part| part.send(session)))
+            .map_err(|error| failure(&place, &error))
     }
 
     fn is_empty(&self) -> bool {
-        self.put.rows == 0 && self.delete.as_ref().is_none_or(|delete| delete.rows == 0)
+        self.put.rows == 0
+            && self.new.as_ref().is_none_or(|new| new.rows == 0)
+            && self.delete.as_ref().is_none_or(|delete| delete.rows == 0)
     }
 
     /// Begins the batch's transaction, if it is not open.
@@ -139,6 +151,15 @@ impl<T: SqlRow> Writer<T> for PostgresWriter<T> {
         self.or_give_up(done)
     }
 
+    fn write_packed(&mut self, batch: &Batch, _: PartitionId, rows: Packed) -> Result<()> {
+        let Some(new) = &mut self.new else {
+            return Err(Error::bug("PostgreSQL: packed rows that may not be new"));
+        };
+        new.add(&rows);
+        let done = if new.is_full() { self.send(batch.id()) } else { Ok(()) };
+        self.or_give_up(done)
+    }
+
     fn prepare(&mut self, batch: &Batch, partitions: &[PartitionId]) -> Result<()> {
         let began = self.lease.as_ref().is_some_and(Lease::in_transaction);
         if !began && self.is_empty() && batch.plan().is_empty() {
@@ -163,23 +184,63 @@ impl<T: SqlRow> Writer<T> for PostgresWriter<T> {
     }
 }
 
+/// Whether each row is one more in the table, so that it need not be told from those that are there.
+pub(super) fn only_adds<T: SqlRow>(table: &Table) -> bool {
+    table.mode == Mode::Insert && !T::DELETES
+}
+
+/// Rows that are new in any case, as a `COPY` has them.
+struct NewRows {
+    /// What takes many of them, where the table lets it. Few are faster as arrays.
+    copy: Option<String>,
+    /// Behind the header.
+    bytes: Vec<u8>,
+    rows: usize,
+}
+
+impl NewRows {
+    fn new(copy: Option<String>) -> NewRows {
+        NewRows { copy, bytes: copy::HEADER.to_vec(), rows: 0 }
+    }
+
+    fn add(&mut self, packed: &Packed) {
+        self.bytes.extend_from_slice(&packed.bytes);
+        self.rows += usize::try_from(packed.rows).unwrap_or(usize::MAX);
+    }
+
+    fn is_full(&self) -> bool {
+        let rows_max = if self.copy.is_some() { COPY_ROWS_MAX } else { CHUNK_ROWS_MAX };
+        self.rows >= rows_max || self.bytes.len() >= CHUNK_BYTES_MAX
+    }
+
+    /// Sends them, or leaves them in `arrays`.
+    fn send(&mut self, session: &mut Session, arrays: &mut Gathered) -> Result<Result<(), postgres::Error>> {
+        let mut sent = Ok(());
+        if let Some(copy) = &self.copy
+            && (self.rows >= COPY_ROWS_MIN || self.is_full())
+        {
+            copy::end(&mut self.bytes);
+            sent = session.copy_in(copy, &self.bytes).map(drop);
+        } else {
+            copy::into_columns(&self.bytes[copy::HEADER.len()..], &mut arrays.columns)?;
+            arrays.rows += self.rows;
+        }
+        self.bytes.truncate(copy::HEADER.len());
+        self.rows = 0;
+        Ok(sent)
+    }
+}
+
 /// Rows on their way to one statement.
 struct Gathered {
     statement: String,
-    /// What takes a full chunk in the place of `statement`, where the table lets it: faster for many rows, slower for few.
-    copy: Option<String>,
     columns: Vec<Column>,
     rows: usize,
 }
 
 impl Gathered {
     fn new(statement: String, types: &[SqlType]) -> Gathered {
-        Gathered {
-            statement,
-            copy: None,
-            columns: types.iter().map(|of| Column::new(*of)).collect(),
-            rows: 0,
-        }
+        Gathered { statement, columns: types.iter().map(|of| Column::new(*of)).collect(), rows: 0 }
     }
 
     fn len_bytes(&self) -> usize {
@@ -194,14 +255,8 @@ impl Gathered {
         if self.rows == 0 {
             return Ok(());
         }
-        if let Some(copy) = &self.copy
-            && self.is_full()
-        {
-            session.copy_in(copy, &copy::rows(&self.columns))?;
-        } else {
-            let values: Vec<&(dyn ToSql + Sync)> = self.columns.iter().map(|column| column as _).collect();
-            session.execute(&self.statement, &values)?;
-        }
+        let values: Vec<&(dyn ToSql + Sync)> = self.columns.iter().map(|column| column as _).collect();
+        session.execute(&self.statement, &values)?;
         self.columns.iter_mut().for_each(Column::clear);
         self.rows = 0;
         Ok(())

@@ -4,7 +4,7 @@ use super::database::{Database, Joined, State};
 use super::failure::failure;
 use crate::memory;
 use crate::row::{SqlRef, SqlRow};
-use crate::staging::Rows;
+use crate::staging::{Rows, key_text};
 use crate::table::{Mode, Table, quoted, quoted_list};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -65,7 +65,7 @@ impl<T: SqlRow> SqliteWriter<T> {
             statement.raw_execute().map_err(|error| {
                 let row = match self.rows.table.mode {
                     Mode::Insert => String::new(),
-                    Mode::Upsert | Mode::Add => format!(": row {}", self.rows.key_text(&row)),
+                    Mode::Upsert | Mode::Add => format!(": row {}", key_text(&self.rows.table, &row)),
                 };
                 failure(&self.database.place, error).context(format!("{}{row}", self.rows.place(batch)))
             })?;
