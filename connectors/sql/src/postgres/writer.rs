@@ -19,7 +19,7 @@ const CHUNK_ROWS_MAX: usize = 5_000;
 /// Rows from which on a `COPY` is the faster of the two.
 const COPY_ROWS_MIN: usize = 5_000;
 /// Rows of one `COPY` at most.
-const COPY_ROWS_MAX: usize = 20_000;
+const COPY_ROWS_MAX: usize = 50_000;
 /// Bytes of one statement at most, beyond its last row.
 const CHUNK_BYTES_MAX: usize = 4 << 20;
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use tidegate_core::{
-    Batch, BatchId, BatchPlan, BatchTime, Held, Output, OutputContext, PartitionId, Placement, Result, Seat,
-    SourcePlan, SourceRange, StreamId, Writer, Writers,
+    Batch, BatchId, BatchPlan, BatchTime, Held, Output, OutputContext, Packing, PartitionId, Placement,
+    Result, Seat, SourcePlan, SourceRange, StreamId, Writer, Writers,
 };
 
 /// The time of a first batch, in milliseconds.
@@ -51,6 +51,7 @@ pub struct Epoch<T> {
     /// The writer of each worker; one alone where the output has no more.
     pub writers: Vec<Box<dyn Writer<T>>>,
     placement: Placement<T>,
+    packing: Option<Packing<T>>,
     completes: bool,
     /// Rows that are given to a writer at once, at most.
     pub(super) piece: usize,
@@ -86,8 +87,8 @@ impl<T> Epoch<T> {
         let workers = if output.writers() == Writers::One { 1 } else { workers };
         let seat = |worker| output.writer(&Seat { output: context.output.clone(), worker, workers });
         let writers = (0..workers).map(seat).collect::<Result<_>>()?;
-        let (placement, completes) = (output.placement(), output.completes());
-        Ok(Epoch { held, writers, placement, completes, piece: usize::MAX, told: Vec::new() })
+        let (placement, packing, completes) = (output.placement(), output.packing(), output.completes());
+        Ok(Epoch { held, writers, placement, packing, completes, piece: usize::MAX, told: Vec::new() })
     }
 
     /// Whether `partition` of the output holds the batch.
@@ -104,7 +105,7 @@ impl<T> Epoch<T> {
         (0..partitions).map(PartitionId).collect()
     }
 
-    /// Brings each row to the writer of its partition, unless that holds the batch.
+    /// Brings each row to the writer of its partition, unless that holds the batch; packed, where the output packs.
     ///
     /// # Errors
     /// What the writer says that fails first.
@@ -113,7 +114,7 @@ impl<T> Epoch<T> {
             let writer = self.seat(partition);
             while !rows.is_empty() && !self.holds(batch.id(), partition) {
                 let rest = rows.split_off(self.piece.min(rows.len()));
-                self.writers[writer].write(batch, partition, rows)?;
+                self.give(writer, batch, partition, rows)?;
                 rows = rest;
             }
         }
@@ -138,6 +139,21 @@ impl<T> Epoch<T> {
             }
         }
         Ok(())
+    }
+
+    fn give(&mut self, writer: usize, batch: &Batch, partition: PartitionId, rows: Vec<T>) -> Result<()> {
+        let writer = &mut self.writers[writer];
+        let Some(packing) = &self.packing else { return writer.write(batch, partition, rows) };
+        let mut packer = packing()?;
+        for row in rows {
+            if packer.add(&row)? {
+                packer
+                    .take()?
+                    .into_iter()
+                    .try_for_each(|rows| writer.write_packed(batch, partition, rows))?;
+            }
+        }
+        packer.take()?.into_iter().try_for_each(|rows| writer.write_packed(batch, partition, rows))
     }
 
     fn seat(&self, partition: PartitionId) -> usize {

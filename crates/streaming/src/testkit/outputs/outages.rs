@@ -7,7 +7,8 @@ use crate::{Conf, ExchangeData, PartitionId, Stop, StreamingContext};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidegate_core::{
-    Batch, BatchId, Delivery, Held, Output, OutputContext, Placement, Result, Seat, Writer, Writers,
+    Batch, BatchId, Delivery, Held, Output, OutputContext, Packed, Packing, Placement, Result, Seat, Writer,
+    Writers,
 };
 
 /// Where a batch is on its way into an output.
@@ -123,6 +124,10 @@ impl<T: 'static, O: Output<T>> Output<T> for Phased<O> {
         self.inner.placement()
     }
 
+    fn packing(&self) -> Option<Packing<T>> {
+        self.inner.packing()
+    }
+
     fn writer(&self, seat: &Seat) -> Result<Box<dyn Writer<T>>> {
         Ok(Box::new(PhasedWriter { inner: self.inner.writer(seat)?, way: self.way.clone() }))
     }
@@ -136,6 +141,10 @@ struct PhasedWriter<T> {
 impl<T> Writer<T> for PhasedWriter<T> {
     fn write(&mut self, batch: &Batch, partition: PartitionId, rows: Vec<T>) -> Result<()> {
         self.inner.write(batch, partition, rows)
+    }
+
+    fn write_packed(&mut self, batch: &Batch, partition: PartitionId, rows: Packed) -> Result<()> {
+        self.inner.write_packed(batch, partition, rows)
     }
 
     fn prepare(&mut self, batch: &Batch, partitions: &[PartitionId]) -> Result<()> {
