@@ -36,7 +36,7 @@ const ASK_STEP_FIRST: Duration = Duration::from_millis(25);
 const RIGHTS_PATIENCE: Duration = Duration::from_secs(5);
 /// For a transaction to be committed, the coordinator away included.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(20);
-/// For a transaction to be taken back. What is left open is ended by the next opening.
+/// For a transaction to be taken back, or to say why it failed. What is left open is ended by the next opening.
 const ABORT_PATIENCE: Duration = Duration::from_secs(2);
 /// Beyond the time that a message may take.
 const SETTLE_MARGIN: Duration = Duration::from_secs(10);
@@ -341,7 +341,8 @@ impl Session {
         while !self.flush(STEP) && started.elapsed() < ABORT_PATIENCE {
             self.producer.poll(Duration::ZERO);
         }
-        let Err(error) = self.producer.commit_transaction(Duration::ZERO).map_err(told) else {
+        // It comes from a thread of librdkafka: without patience a busy machine would answer that there is none yet.
+        let Err(error) = self.producer.commit_transaction(ABORT_PATIENCE).map_err(told) else {
             return Err(Error::bug(format!(
                 "{place}: a transaction whose records were given up was committed"
             )));
@@ -349,7 +350,11 @@ impl Session {
         let why = lock(&context.why).clone().unwrap_or(error.text);
         let denied = match error.code {
             // Of all topics of a transaction, or one of them that is not the one.
-            Code::TopicAuthorizationFailed => self.denied_topic(&place, &lost.topics),
+            Code::TopicAuthorizationFailed => {
+                // More were given up meanwhile.
+                let topics = lock(&context.lost).as_ref().map(|lost| lost.topics.clone());
+                self.denied_topic(&place, &topics.unwrap_or(lost.topics))
+            }
             code => self.denied(&place, code, ""),
         };
         Err(denied.unwrap_or_else(|| failure(&place, error.code, &self.origin.settings.asking.scrub(&why))))
