@@ -189,17 +189,19 @@ const SUMS: &str = "SELECT count(DISTINCT word) || ' ' || sum(number) || ' ' || 
      count(*) FILTER (WHERE even) || ' ' || count(*) FILTER (WHERE raw = '\\x00ff') FROM events";
 
 #[test]
-fn full_chunks_of_an_insert_come_by_copy_and_the_rest_as_arrays() {
+fn many_rows_of_an_insert_come_by_copy_and_few_as_arrays() {
     let mut schema = Schema::new("copy");
     schema.run("CREATE TABLE events (id BIGINT GENERATED ALWAYS AS IDENTITY, raw BYTEA, number INTEGER, word VARCHAR(20), \
          half DOUBLE PRECISION, even BOOLEAN)");
     schema.run(WATCH);
     let mut workers = Epoch::open(&schema.output(events_table()).partitions(1), 1).unwrap();
-    workers.prepare(&batch(1), events(12_000)).unwrap();
+    workers.prepare(&batch(1), events(52_000)).unwrap();
     assert_eq!(schema.query("SELECT word FROM events"), [""; 0]);
     workers.writers[0].commit(&batch(1)).unwrap();
-    assert_eq!(schema.query(SUMS), ["12000 71994000 24000000 8000 6000 12000"]);
-    assert_eq!(schema.query("SELECT text FROM statements"), ["COPY", "COPY", "INSERT"]);
+    assert_eq!(schema.query(SUMS), ["52000 1351974000 450649333.5 34666 26000 52000"]);
+    workers.run(&batch(2), events(6_000)).unwrap();
+    workers.run(&batch(3), events(4_000)).unwrap();
+    assert_eq!(schema.query("SELECT text FROM statements"), ["COPY", "INSERT", "COPY", "INSERT"]);
 }
 
 #[test]

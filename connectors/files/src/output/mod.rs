@@ -135,8 +135,8 @@ impl<T: 'static> FilesOutput<T> {
         self
     }
 
-    /// Bytes after which a file is complete: 128 MiB unless set. A writer has up to twice as much of a batch in memory, and, to put a
-    /// file together that several batches are in, three times as much.
+    /// Bytes after which a file is complete, about: 128 MiB unless set. Where the store does not take a file piece by piece, a writer has up to
+    /// twice as much of a batch in memory, and, to put a file together that several batches are in, three times as much.
     #[must_use]
     pub fn target_bytes(mut self, bytes: u64) -> Self {
         self.settings.target_bytes = bytes.max(1);

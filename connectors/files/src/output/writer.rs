@@ -16,7 +16,7 @@ const RECORDS_KEPT: usize = 16;
 const SEGMENTS_OF_A_LEVEL: usize = 16;
 /// Rows from one look at the memory that all files take to the next.
 const ROWS_BETWEEN_LOOKS: u64 = 256;
-/// Bytes of a file that are handed to the store at a time, where it takes pieces.
+/// Bytes of a file that are handed to the store at a time, where it takes pieces; of small files, a quarter.
 const PIECE_BYTES: u64 = 1024 * 1024;
 /// Files of a partition that are on their way piece by piece, each with a file or a connection of its own. Others are made in memory.
 const STAGED_MAX: usize = 16;
@@ -360,7 +360,7 @@ impl Next {
         self.rows += count;
         if building.bytes() >= to.settings.target_bytes {
             self.complete(to, batch, partition, &folder)
-        } else if building.rows.ready() >= PIECE_BYTES {
+        } else if building.rows.ready() >= PIECE_BYTES.min(to.settings.target_bytes / 4) {
             self.hand_over(to, batch, partition, &folder)
         } else {
             Ok(())
