@@ -1,5 +1,8 @@
 //! An object of S3 that comes in pieces: a multipart upload, which nobody sees or lists before it is completed.
 //!
+//! Of what is done with one path at a time S3 may let win what was begun last, and not what ended last. So nobody may put or remove an
+//! object there meanwhile.
+//!
 //! Nothing is asked of the store before there are bytes for a part, or all are given. What a crash leaves of an upload is for
 //! `leftovers`, or for a rule of the bucket.
 
