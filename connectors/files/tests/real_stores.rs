@@ -137,6 +137,8 @@ fn s3_outputs_of_files_keep_the_contract_of_outputs() {
 }
 
 /// The worst moment: the batch is in one output and in a partition of this one when the record of another can't be put.
+type Told = Box<dyn Fn(Phase, &Batch) + Send + Sync>;
+
 #[test]
 fn hdfs_whose_quota_refuses_a_record_of_a_batch_has_each_row_once_when_there_is_room_again() {
     let (server, folder) = (server(HDFS_ENV), folder());
@@ -148,7 +150,7 @@ fn hdfs_whose_quota_refuses_a_record_of_a_batch_has_each_row_once_when_there_is_
     };
     let (memory, input) = (MemoryOutput::new(), MemoryInput::new(2));
     let checkpoint = Arc::new(tidegate_storage::MemoryStorage::new());
-    let start = |tell: Box<dyn Fn(Phase, &Batch) + Send + Sync>| {
+    let start = |tell: Told| {
         TestJob::start_on(Conf::new().set_master("local[2]"), Some(checkpoint.clone()), |ssc| {
             let rows = ssc.input_stream("rows", input.clone())?;
             rows.output_in_place("memory", memory.clone())?;
