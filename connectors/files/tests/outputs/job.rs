@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tidegate::testkit::{BATCH, MemoryInput, TestJob};
 use tidegate::{Conf, ErrorKind, Stop, StreamingContext};
 use tidegate_core::Storage;
-use tidegate_files::SaveAsFiles;
-use tidegate_storage::{LocalStorage, MemoryStorage};
+use tidegate_files::{FilesOutput, SaveAsFiles};
+use tidegate_storage::{FailingStorage, LocalStorage, MemoryStorage};
 
 fn start(
     input: &MemoryInput<String>,
@@ -46,6 +46,68 @@ fn a_job_that_has_only_its_files_goes_on_where_they_end() {
     let mut first: Vec<&str> = rows[0].lines().collect();
     first.sort_unstable();
     assert_eq!((first, rows[1].as_str()), (vec!["ebb,2", "flow,1"], "tide,1\n"));
+}
+
+#[test]
+fn a_row_that_can_not_be_written_ends_the_job_and_nothing_of_its_batch_is_seen() {
+    let folder: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let input = MemoryInput::new(2);
+    let mut job = TestJob::with_memory(Conf::new().set_master("local[2]"), |ssc| {
+        let files = FilesOutput::text(folder.clone()).partitions(2);
+        ssc.input_stream("words", input.clone())?.output("words", files)
+    })
+    .unwrap();
+    let text = || -> String {
+        let seen = folder.list("").unwrap().into_iter().filter(|object| !object.path.starts_with('_'));
+        seen.map(|object| String::from_utf8(folder.get(&object.path).unwrap().unwrap()).unwrap()).collect()
+    };
+    input.push(0, ["ebb".to_owned()]);
+    job.next_batch().unwrap();
+    assert_eq!(text(), "ebb\n");
+    input.push(0, ["flow".to_owned(), "ti\nde".to_owned(), "neap".to_owned()]);
+    input.push(1, ["spring".to_owned()]);
+    let error = job.next_batch().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Reconfigure, "{error}");
+    let told = "output \"words\", batch 2: the row \"ti\\nde\": a row can't be written: the text has a line break in it";
+    assert!(error.to_string().contains(told), "{error}");
+    assert_eq!(text(), "ebb\n");
+}
+
+#[test]
+fn a_large_batch_is_the_same_in_stores_that_take_pieces_and_in_those_that_do_not() {
+    let written = |storage: Arc<dyn Storage>| {
+        let input = MemoryInput::new(2);
+        let mut job = TestJob::with_memory(Conf::new().set_master("local[2]"), |ssc| {
+            let files = FilesOutput::csv(storage.clone()).partitions(2);
+            ssc.input_stream("rows", input.clone())?.output("rows", files)
+        })
+        .unwrap();
+        // Of each file, more than is handed to a store at once.
+        for number in 0..60_000u64 {
+            input.push(
+                (number % 2) as usize,
+                [(number, "a text that takes some room in the file".to_owned())],
+            );
+        }
+        job.next_batch().unwrap();
+        job.ssc.stop(Stop::Gracefully).unwrap();
+        let seen = storage.list("").unwrap().into_iter().filter(|object| !object.path.starts_with('_'));
+        let files: Vec<(String, String)> = seen
+            .map(|object| {
+                let bytes = storage.get(&object.path).unwrap().unwrap();
+                assert!(bytes.len() > 1_200_000, "{} has {} bytes", object.path, bytes.len());
+                let mut lines: Vec<&str> = std::str::from_utf8(&bytes).unwrap().lines().collect();
+                lines.sort_unstable();
+                (object.path, lines.join("\n"))
+            })
+            .collect();
+        files
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let whole = FailingStorage::new(Arc::new(MemoryStorage::new())).of_whole_objects();
+    let files = written(Arc::new(whole));
+    assert_eq!(files.iter().map(|(_, lines)| lines.lines().count()).sum::<usize>(), 60_000);
+    assert!(files == written(Arc::new(LocalStorage::open(directory.path()).unwrap())));
 }
 
 #[test]
