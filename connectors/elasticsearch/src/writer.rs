@@ -1,4 +1,4 @@
-//! The writer of one seat: keeps a batch's documents, tries them out, and writes them when the batch is committed.
+//! The writer of one seat: keeps a batch's documents, tries those out that might be refused, and writes all when the batch is committed.
 //!
 //! Killed before `commit`: the index holds nothing of the batch but, perhaps, fields in its mapping. Killed within: it holds some
 //! of the documents, and the batch, run again, writes the others. Killed after: it is run again, and every document is there.
@@ -10,6 +10,7 @@ use crate::document::Document;
 use crate::failure::{Failure, Place, Refusal};
 use crate::index::{self, Looked};
 use crate::letters;
+use crate::mapping::Mapping;
 use crate::options::{Bounds, Refresh, Refused};
 use crate::staging::Staging;
 use std::collections::HashSet;
@@ -97,12 +98,33 @@ impl DocumentWriter {
         let place = self.place(batch, index);
         let real = index::look_at(client, &place, index)?;
         real.check_writable(&place)?;
-        self.staging.follow(client, &real).at(&place, "its staging index can't be made")?;
+        let vouched = self.take_vouched(&real);
+        if !self.documents.is_empty() {
+            self.try_out(batch, &place, &real)?;
+        }
+        self.documents.extend(vouched);
+        Ok(())
+    }
+
+    /// Takes out the documents that the index takes in any case.
+    fn take_vouched(&mut self, real: &Looked) -> Vec<Document> {
+        let Some(mapping) = Mapping::of(real) else { return Vec::new() };
+        let is_vouched =
+            |document: &Document| document.source().is_none_or(|source| mapping.vouches_for(source));
+        let (vouched, doubtful) = std::mem::take(&mut self.documents).into_iter().partition(is_vouched);
+        self.documents = doubtful;
+        vouched
+    }
+
+    /// Has the server say which of the documents it would refuse.
+    fn try_out(&mut self, batch: &Batch, place: &str, real: &Looked) -> Result<()> {
+        let client = &self.target.client;
+        self.staging.follow(client, real).at(place, "its staging index can't be made")?;
         let told = self.staging.try_out(client, self.seat, &self.documents, &self.target.bounds);
-        let told = told.at(&place, "its staging index can't be written")?;
-        let refused = self.set_aside(&place, told)?;
-        self.settle(batch, &place, refused)?;
-        self.widen(&place, &real)
+        let told = told.at(place, "its staging index can't be written")?;
+        let refused = self.set_aside(place, told)?;
+        self.settle(batch, place, refused)?;
+        self.widen(place, real)
     }
 
     /// Takes the documents that were refused out of the batch.

@@ -3,7 +3,7 @@
 
 mod support;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::{Server, count, counts, many, strict};
@@ -183,6 +183,89 @@ fn refused_documents_become_dead_letters_of_the_same_batch() {
     Epoch::open(&output(), 1).unwrap().run(&batch(3), rows()).unwrap();
     assert_eq!(server.documents(&dead), letters);
     assert_eq!(server.documents(&index).len(), 1_000);
+}
+
+#[test]
+fn documents_that_fit_the_mapping_in_any_case_are_not_tried_out() {
+    let server = Server::shared();
+    let index = server.words();
+    let tried = || {
+        let path = format!("tidegate-staging-{index}-*/_stats/indexing?expand_wildcards=all");
+        server.must("GET", &path, None)["_all"]["primaries"]["indexing"]["index_total"].clone()
+    };
+    let mut workers = Epoch::open(&server.output(&index), 2).unwrap();
+    workers.run(&batch(1), many(1_000, 1)).unwrap();
+    assert_eq!(tried(), json!(0));
+    // The server makes a number of it, which only the server knows.
+    let odd = Document::new("odd", json!({ "word": "odd", "count": "7" }));
+    workers.run(&batch(2), many(1_000, 2).into_iter().chain([odd]).collect()).unwrap();
+    assert_eq!(tried(), json!(1));
+    assert_eq!(server.documents(&index).len(), 1_001);
+}
+
+/// What is vouched for without being tried out is taken, and what is not taken is found before the commit.
+#[test]
+fn of_values_at_the_borders_of_every_type_those_are_written_that_the_server_takes() {
+    let server = Server::shared();
+    let types = ["keyword", "text", "long", "integer", "short", "byte", "double", "float", "boolean", "date"];
+    let mut fields: serde_json::Map<String, Value> =
+        types.iter().map(|of| ((*of).to_owned(), json!({ "type": of }))).collect();
+    let raw = json!({ "type": "long", "ignore_malformed": true, "fields": { "raw": { "type": "keyword" } } });
+    fields.insert("several".to_owned(), raw);
+    fields.insert("object".to_owned(), json!({ "properties": { "long": { "type": "long" } } }));
+    let body = json!({
+        "settings": { "number_of_replicas": 0, "number_of_shards": 1 },
+        "mappings": { "dynamic": "strict", "properties": fields.clone() }
+    });
+    let mut values: Vec<Value> =
+        vec![json!(null), json!(true), json!(false), json!([]), json!({}), json!({ "long": 1 })];
+    values.extend([json!([1, 2]), json!(["a", "b"]), json!([[1]]), json!([{ "long": 1 }]), json!(u64::MAX)]);
+    for border in [i64::from(i8::MAX), i64::from(i16::MAX), i64::from(i32::MAX), i64::MAX] {
+        values.extend([
+            json!(border),
+            json!(-border - 1),
+            json!(border.saturating_add(1)),
+            json!(border as f64),
+        ]);
+    }
+    for number in [0.0, -0.0, 0.5, 1e38, 3.5e38, -3.5e38, f64::MAX, f64::MIN_POSITIVE, 253_402_300_800_000.0]
+    {
+        values.push(json!(number));
+    }
+    values.extend([json!(253_402_300_799_999u64), json!(253_402_300_800_000u64), json!(2026), json!(-2026)]);
+    for text in ["", "a", "1", "true", "\u{0}", "\u{10FFFF}", "2026", "2026-11-26", "1969-12-31T00:00:00Z"] {
+        values.push(json!(text));
+    }
+    for text in [
+        "2026-11-26T23:59:59Z",
+        "2026-11-26T23:59:59.999Z",
+        "9999-12-28T00:00:00Z",
+        "2026-02-30T00:00:00Z",
+        "2026-11-26T24:00:00Z",
+        "2026-11-26T23:59:60Z",
+    ] {
+        values.push(json!(text));
+    }
+    values.extend([32_766, 32_767].map(|bytes| json!("x".repeat(bytes))));
+    values.push(json!("\u{e9}".repeat(16_383)));
+    let documents: Vec<Document> = fields
+        .keys()
+        .flat_map(|field| values.iter().enumerate().map(move |(place, value)| (field, place, value)))
+        .map(|(field, place, value)| Document::new(format!("{field}-{place}"), json!({ field: value })))
+        .collect();
+    // The server alone, one by one.
+    let alone = server.index(&body);
+    for document in &documents {
+        let source = serde_json::from_str(document.source().unwrap()).unwrap();
+        server.call("PUT", &format!("{alone}/_doc/{}", document.id()), Some(&source));
+    }
+    let expected: Vec<String> = server.documents(&alone).into_keys().collect();
+    assert!(expected.len() > 200 && expected.len() < documents.len(), "{}", expected.len());
+    let (index, dead) = (server.index(&body), server.name());
+    let output = server.output(&index).on_refused(Refused::DeadLetter(dead.clone()));
+    Epoch::open(&output, 2).unwrap().run(&batch(1), documents.clone()).unwrap();
+    assert_eq!(server.documents(&index).into_keys().collect::<Vec<_>>(), expected);
+    assert_eq!(server.documents(&dead).len(), documents.len() - expected.len());
 }
 
 #[test]
