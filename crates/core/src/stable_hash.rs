@@ -2,6 +2,8 @@
 
 const OFFSET: u64 = 0xCBF2_9CE4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01B3;
+/// What splitmix64 counts by.
+const WORD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A hash for [`Placement::Hash`](crate::Placement::Hash): of the bytes that are added, the same on every machine and in every version.
 ///
@@ -40,6 +42,12 @@ impl StableHash {
         }
     }
 
+    /// Adds eight bytes in one step, which is faster, and not the same as adding them one by one.
+    pub fn add_word(&mut self, word: u64) {
+        let mixed = (self.0 ^ word).wrapping_mul(WORD);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
     /// The hash of all that was added.
     pub fn finish(self) -> u64 {
         let mut z = self.0;
@@ -76,11 +84,31 @@ mod tests {
     }
 
     #[test]
+    fn the_hash_of_words_never_changes() {
+        let of = |words: &[u64]| {
+            let mut hash = StableHash::new();
+            words.iter().for_each(|word| hash.add_word(*word));
+            hash.finish()
+        };
+        assert_eq!(
+            [of(&[0]), of(&[1]), of(&[1, 2])],
+            [0xF937_6FE9_0135_A10E, 0x2B66_4188_0501_D436, 0xC0BB_E2CE_3425_705D]
+        );
+    }
+
+    #[test]
     fn four_partitions_get_about_as_many_keys() {
-        for kind in ["word", "row"] {
+        let by_word = |number: u64| {
+            let mut hash = StableHash::new();
+            hash.add_word(number << 40);
+            hash.finish()
+        };
+        for kind in ["word", "row", ""] {
             let mut keys = [0; 4];
             for number in 0..10_000 {
-                keys[(StableHash::of(format!("{kind}{number}").as_bytes()) % 4) as usize] += 1;
+                let text = format!("{kind}{number}");
+                let hash = if kind.is_empty() { by_word(number) } else { StableHash::of(text.as_bytes()) };
+                keys[(hash % 4) as usize] += 1;
             }
             assert!(keys.iter().all(|count| (2300..2700).contains(count)), "{kind}: {keys:?}");
         }

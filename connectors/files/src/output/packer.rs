@@ -5,12 +5,13 @@
 use super::rows::Encoder;
 use super::writer::Settings;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use tidegate_core::{Error, Packed, Packer, Result};
 
 /// Rows that a packer has at most.
-const ROWS_MAX: u64 = 1024;
+const ROWS_MAX: u64 = 4096;
 /// Bytes of rows from which on they are handed on.
-const BYTES_MAX: u64 = 64 * 1024;
+const BYTES_MAX: u64 = 128 * 1024;
 /// A file ends between two pieces: there are so many in one at least.
 const PIECES_OF_A_FILE: u64 = 16;
 /// Folders whose encoder is kept from one piece to the next.
@@ -21,7 +22,9 @@ const NO_FOLDER: u32 = u32::MAX;
 pub(super) struct FilesPacker<T> {
     settings: Settings<T>,
     bytes_max: u64,
-    encoders: BTreeMap<Option<String>, Rows<T>>,
+    /// Of rows without a folder.
+    plain: Option<Rows<T>>,
+    encoders: BTreeMap<String, Rows<T>>,
     rows: u64,
 }
 
@@ -34,18 +37,23 @@ struct Rows<T> {
 impl<T> FilesPacker<T> {
     pub(super) fn new(settings: Settings<T>) -> FilesPacker<T> {
         let bytes_max = BYTES_MAX.min(settings.target_bytes / PIECES_OF_A_FILE);
-        FilesPacker { settings, bytes_max, encoders: BTreeMap::new(), rows: 0 }
+        FilesPacker { settings, bytes_max, plain: None, encoders: BTreeMap::new(), rows: 0 }
     }
 }
 
 impl<T> Packer<T> for FilesPacker<T> {
     fn add(&mut self, row: &T) -> Result<bool> {
-        let folder = self.settings.folder_of.as_ref().map(|folder| folder(row)).transpose()?;
-        if !self.encoders.contains_key(&folder) {
-            let encoder = self.settings.format.encoder()?;
-            self.encoders.insert(folder.clone(), Rows { encoder, rows: 0 });
-        }
-        let rows = self.encoders.get_mut(&folder).expect("it was just put there");
+        let begun = || Ok::<_, Error>(Rows { encoder: self.settings.format.encoder()?, rows: 0 });
+        let rows = match &self.settings.folder_of {
+            None => match &mut self.plain {
+                Some(rows) => rows,
+                none => none.insert(begun()?),
+            },
+            Some(folder_of) => match self.encoders.entry(folder_of(row)?) {
+                Entry::Occupied(rows) => rows.into_mut(),
+                Entry::Vacant(none) => none.insert(begun()?),
+            },
+        };
         rows.encoder.push(row).map_err(refused)?;
         rows.rows += 1;
         self.rows += 1;
@@ -55,9 +63,11 @@ impl<T> Packer<T> for FilesPacker<T> {
     fn take(&mut self) -> Result<Vec<Packed>> {
         self.rows = 0;
         let mut pieces = Vec::new();
-        for (folder, rows) in self.encoders.iter_mut().filter(|(_, rows)| rows.rows > 0) {
+        let in_folders = self.encoders.iter_mut().map(|(folder, rows)| (Some(folder), rows));
+        let all = self.plain.iter_mut().map(|rows| (None, rows)).chain(in_folders);
+        for (folder, rows) in all.filter(|(_, rows)| rows.rows > 0) {
             let bytes = rows.encoder.take().map_err(refused)?;
-            let piece = Piece { folder: folder.clone(), bytes };
+            let piece = Piece { folder: folder.cloned(), bytes };
             pieces.push(Packed { rows: std::mem::take(&mut rows.rows), bytes: piece.into_bytes() });
         }
         if self.encoders.len() > ENCODERS_KEPT {

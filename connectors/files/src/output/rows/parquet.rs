@@ -21,6 +21,9 @@ use tidegate_core::{Error, Result};
 /// Looks at a type that `serde_arrow` takes to know it: enough for an enum with a thousand variants.
 const TRACES_MAX: usize = 1000;
 
+/// Bytes of a row of which nothing is known yet.
+const ROW_BYTES: usize = 1024;
+
 /// Rows of Parquet, a column for each field of their type.
 #[derive(Default)]
 pub(crate) struct ParquetFiles {
@@ -56,7 +59,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RowFormat<T> for ParquetFiles {
     fn encoder(&self) -> Result<Box<dyn Encoder<T>>> {
         let columns = self.columns::<T>()?;
         let builder = ArrayBuilder::from_arrow(columns).map_err(|e| unfit::<T>(e.message()))?;
-        Ok(Box::new(Columns(builder)))
+        Ok(Box::new(Columns { builder, rows: 0, row_bytes: ROW_BYTES }))
     }
 
     fn segment(&self, packed: FileCompression, _: bool) -> Result<Box<dyn FileBytes>> {
@@ -95,25 +98,35 @@ fn unfit<T>(why: &str) -> Error {
 }
 
 /// A piece is a stream of Arrow's IPC format with one record batch.
-struct Columns(ArrayBuilder);
+struct Columns {
+    builder: ArrayBuilder,
+    /// Since the last piece.
+    rows: usize,
+    /// Of a row of the last piece.
+    row_bytes: usize,
+}
 
 impl<T: Serialize> Encoder<T> for Columns {
     fn push(&mut self, row: &T) -> Result<(), String> {
-        self.0.push(row).map_err(|e| e.message().to_owned())
+        self.rows += 1;
+        self.builder.push(row).map_err(|e| e.message().to_owned())
     }
 
+    /// By those of the last piece.
     fn bytes(&self) -> usize {
-        0
+        self.rows * self.row_bytes
     }
 
     fn take(&mut self) -> Result<Vec<u8>, String> {
-        let batch = self.0.to_record_batch().map_err(|e| e.message().to_owned())?;
+        let batch = self.builder.to_record_batch().map_err(|e| e.message().to_owned())?;
         let written = || {
             let mut stream = StreamWriter::try_new(Vec::new(), &batch.schema())?;
             stream.write(&batch)?;
             stream.into_inner()
         };
-        written().map_err(|e: ArrowError| e.to_string())
+        let piece = written().map_err(|e: ArrowError| e.to_string())?;
+        self.row_bytes = piece.len() / std::mem::take(&mut self.rows).max(1);
+        Ok(piece)
     }
 }
 
