@@ -4,6 +4,7 @@
 //! whatever else the documents hold. Whatever is not known here is left to the server: it costs a second indexing, and no error.
 
 use crate::index::Looked;
+use crate::staging;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -35,19 +36,9 @@ const OF_A_VALUE: [&str; 10] = [
     "ignore_malformed",
     "coerce",
 ];
-/// Settings that decide what an index takes: their beginnings.
-const DECIDING: [&str; 9] = [
-    "index.analysis.",
-    "index.mapping.",
-    "index.similarity.",
-    "index.sort.",
-    "index.mode",
-    "index.routing_path",
-    "index.time_series.",
-    "index.default_pipeline",
-    "index.final_pipeline",
-];
-/// Of these, one that is about fields which are not there yet.
+/// Settings that make it another kind of index: their beginnings. Those that decide what any index takes are known to `staging`.
+const OF_ANOTHER_KIND: [&str; 3] = ["index.mode", "index.routing_path", "index.time_series."];
+/// Of those that decide, one that is about fields which are not there yet.
 const TOTAL_FIELDS: &str = "index.mapping.total_fields.limit";
 /// Lucene takes no longer term.
 const TERM_BYTES_MAX: usize = 32_766;
@@ -82,8 +73,10 @@ enum Kind {
 impl Mapping {
     /// None if something is set of the whole index that is not known here.
     pub(crate) fn of(index: &Looked) -> Option<Mapping> {
-        let decides =
-            |name: &String| name != TOTAL_FIELDS && DECIDING.iter().any(|start| name.starts_with(start));
+        let decides = |name: &String| {
+            let is_of_another_kind = OF_ANOTHER_KIND.iter().any(|start| name.starts_with(start));
+            is_of_another_kind || name != TOTAL_FIELDS && staging::decides(name)
+        };
         let mapping = index.mappings.as_object()?;
         if index.settings.keys().any(decides) || !has_only(mapping, &AT_THE_TOP) {
             return None;

@@ -183,7 +183,8 @@ impl Staging {
     }
 }
 
-fn decides(name: &str) -> bool {
+/// Whether a setting decides what an index takes.
+pub(crate) fn decides(name: &str) -> bool {
     DECIDING.iter().any(|known| name == *known || known.ends_with('.') && name.starts_with(known))
 }
 
