@@ -128,6 +128,21 @@ pub trait Packer<T> {
     /// # Errors
     /// As [`Packer::add`].
     fn take(&mut self) -> Result<Vec<Packed>>;
+
+    /// Packs `rows`, all of a partition, in as many pieces as they make.
+    ///
+    /// # Errors
+    /// As [`Packer::add`].
+    fn pack(&mut self, rows: Vec<T>) -> Result<Vec<Packed>> {
+        let mut pieces = Vec::new();
+        for row in rows {
+            if self.add(&row)? {
+                pieces.append(&mut self.take()?);
+            }
+        }
+        pieces.append(&mut self.take()?);
+        Ok(pieces)
+    }
 }
 
 /// What an output does with a batch that is run again.

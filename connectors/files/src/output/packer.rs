@@ -81,19 +81,6 @@ fn refused(why: String) -> Error {
     Error::reconfigure(format!("a row can't be written: {why}"))
 }
 
-/// Packs rows at once.
-pub(super) fn pack<T>(settings: &Settings<T>, rows: Vec<T>) -> Result<Vec<Packed>> {
-    let mut packer = FilesPacker::new(settings.clone());
-    let mut pieces = Vec::new();
-    for row in rows {
-        if packer.add(&row)? {
-            pieces.append(&mut packer.take()?);
-        }
-    }
-    pieces.append(&mut packer.take()?);
-    Ok(pieces)
-}
-
 /// Bytes of rows, and the folder they go to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Piece {

@@ -2,13 +2,13 @@
 
 use super::layout;
 use super::memory::Opened;
-use super::packer::{Piece, pack};
+use super::packer::{FilesPacker, Piece};
 use super::record::{Commit, OpenFile, Part, Publish, Segment};
 use super::rows::{FileBytes, FileCompression, RowFormat};
 use crate::sealed;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use tidegate_core::{Batch, Error, Packed, PartitionId, Result, StagedObject, Storage, Writer};
+use tidegate_core::{Batch, Error, Packed, Packer, PartitionId, Result, StagedObject, Storage, Writer};
 
 /// Records of a partition that are kept, for readers who want whole batches.
 const RECORDS_KEPT: usize = 16;
@@ -137,7 +137,9 @@ impl<T> FilesWriter<T> {
 
 impl<T> Writer<T> for FilesWriter<T> {
     fn write(&mut self, batch: &Batch, partition: PartitionId, rows: Vec<T>) -> Result<()> {
-        let packed = pack(&self.to.settings, rows).map_err(|e| self.to.blamed(batch, partition, e))?;
+        let packed = FilesPacker::new(self.to.settings.clone()).pack(rows);
+        let packed =
+            packed.map_err(|e| e.context(format!("partition {partition}")).context(self.to.place(batch)))?;
         packed.into_iter().try_for_each(|rows| self.write_packed(batch, partition, rows))
     }
 
@@ -221,20 +223,13 @@ impl<T> To<T> {
         }
     }
 
-    fn blamed(&self, batch: &Batch, partition: PartitionId, error: Error) -> Error {
-        let (output, batch) = (&self.opened.output, batch.id());
-        error.context(format!(
-            "output {output}, batch {batch}, partition {partition}, {}",
-            self.opened.storage.describe()
-        ))
+    /// For errors.
+    fn place(&self, batch: &Batch) -> String {
+        format!("output {}, batch {}, {}", self.opened.output, batch.id(), self.opened.storage.describe())
     }
 
     fn refused(&self, batch: &Batch, why: impl std::fmt::Display) -> Error {
-        let (output, batch) = (&self.opened.output, batch.id());
-        Error::reconfigure(format!(
-            "output {output}, batch {batch}, {}: {why}",
-            self.opened.storage.describe()
-        ))
+        Error::reconfigure(format!("{}: {why}", self.place(batch)))
     }
 }
 
@@ -449,15 +444,30 @@ impl Next {
         let Some(Building { mut file, rows, growing }) = self.building.remove(folder) else {
             return Ok(());
         };
-        let mut bytes = rows.finish().map_err(|why| to.refused(batch, why))?;
-        let mut level = 0;
-        if let Some(growing) = growing {
+        let tail = rows.finish().map_err(|why| to.refused(batch, why))?;
+        let segment = match growing {
             // It is the first segment, and so none of its level are to be put together with it.
-            let (path, bytes) = growing.finish(&bytes, &*to.opened.storage)?;
-            file.segments.push(Segment { path, bytes, level });
-            self.part.open.push(file);
-            return Ok(());
-        }
+            Some(growing) => {
+                let (path, bytes) = growing.finish(&tail, &*to.opened.storage)?;
+                Segment { path, bytes, level: 0 }
+            }
+            None => self.segment(to, batch, partition, &mut file, tail)?,
+        };
+        file.segments.push(segment);
+        self.part.open.push(file);
+        Ok(())
+    }
+
+    /// Stages what comes behind the segments of `file`, together with the last of them where there are enough of one level.
+    fn segment<T>(
+        &mut self,
+        to: &To<T>,
+        batch: &Batch,
+        partition: u32,
+        file: &mut OpenFile,
+        mut bytes: Vec<u8>,
+    ) -> Result<Segment> {
+        let mut level = 0;
         loop {
             let alike = file.segments.iter().rev().take_while(|segment| segment.level == level).count();
             if alike + 1 < SEGMENTS_OF_A_LEVEL {
@@ -470,9 +480,7 @@ impl Next {
         }
         let length = bytes.len() as u64;
         let path = self.stage(to, batch, partition, bytes)?;
-        file.segments.push(Segment { path, bytes: length, level });
-        self.part.open.push(file);
-        Ok(())
+        Ok(Segment { path, bytes: length, level })
     }
 
     fn stage<T>(&mut self, to: &To<T>, batch: &Batch, partition: u32, bytes: Vec<u8>) -> Result<String> {

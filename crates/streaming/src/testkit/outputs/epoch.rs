@@ -144,16 +144,8 @@ impl<T> Epoch<T> {
     fn give(&mut self, writer: usize, batch: &Batch, partition: PartitionId, rows: Vec<T>) -> Result<()> {
         let writer = &mut self.writers[writer];
         let Some(packing) = &self.packing else { return writer.write(batch, partition, rows) };
-        let mut packer = packing()?;
-        for row in rows {
-            if packer.add(&row)? {
-                packer
-                    .take()?
-                    .into_iter()
-                    .try_for_each(|rows| writer.write_packed(batch, partition, rows))?;
-            }
-        }
-        packer.take()?.into_iter().try_for_each(|rows| writer.write_packed(batch, partition, rows))
+        let pieces = packing()?.pack(rows)?;
+        pieces.into_iter().try_for_each(|rows| writer.write_packed(batch, partition, rows))
     }
 
     fn seat(&self, partition: PartitionId) -> usize {
